@@ -1,0 +1,1 @@
+"""Users, and the one question: may(identity, action, path)."""

@@ -1,0 +1,1 @@
+"""WebDAV over any store: wsgidav, subclassed."""

@@ -1,0 +1,1 @@
+"""Write locks and where they are kept."""

@@ -1,0 +1,1 @@
+"""What starts with a node and stops with it."""

@@ -1,0 +1,1 @@
+"""WsgiDAV providers, one per kind of store."""

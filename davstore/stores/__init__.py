@@ -1,0 +1,1 @@
+"""Stores: files and folders. No HTTP, no WebDAV."""

@@ -1,0 +1,1 @@
+"""A tree kept in MongoDB."""

@@ -1,0 +1,1 @@
+"""Whole trees between a local folder and any store: `davstore import` and `davstore export`."""

@@ -1,0 +1,1 @@
+"""The REST face: verbs and nouns over plain HTTP, on the same stores, locks and rights."""

@@ -1,0 +1,1 @@
+"""Real components for the tests: finding them, starting them, talking to them."""

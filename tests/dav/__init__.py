@@ -1,0 +1,1 @@
+"""The DAV layer, method by method."""

@@ -1,0 +1,1 @@
+"""The whole server as real processes, met by real clients."""

@@ -1,0 +1,1 @@
+"""davstore over MongoDB as real processes: clients, deaths, outages, scale."""
