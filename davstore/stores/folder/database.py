@@ -66,8 +66,12 @@ class Database:
             timeout=30,
             cached_statements=_STATEMENTS,
         )
-        db.execute(f"PRAGMA synchronous = {self._synchronous}")
-        db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
+        try:
+            db.execute(f"PRAGMA synchronous = {self._synchronous}")  # the first look into the file
+            db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
+        except BaseException:
+            db.close()
+            raise
         return db
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
