@@ -39,6 +39,11 @@ _LEAST_IDLE = 1.0
 #: When none is idle, one whose request head has been coming in for so long has to go.
 _LEAST_SLOW = 5.0
 
+#: A worker leaves a new connection to one that has two fewer, but looks again after so many
+#: seconds, and takes it after so many looks.
+_LEAVE = 0.00005
+_MOST_LEFT = 20
+
 #: Connections beyond the limit that are told so.
 _MOST_REFUSED = 64
 
@@ -61,6 +66,8 @@ class Poller:
         self._is_paused = False
         self._connections: dict[int, Connection] = {}
         self._next_sweep = 0.0
+        #: Looks in a row at which new connections were left to others.
+        self._left = 0
         self._draining = False
         #: The last one that was cut because all threads waited.
         self._cut: Connection | None = None
@@ -157,10 +164,24 @@ class Poller:
             os.eventfd_read(self._alarm)
             if self._server.is_draining and not self._draining:
                 self._drain()
-        elif self._is_accepting and fd == self._listener.fileno():
+        elif self._is_accepting and fd == self._listener.fileno() and not self._leaves():
             self._accept()
 
     # New connections.
+
+    def _leaves(self) -> bool:
+        """Whether the next connection is left to a worker with fewer of them, who is awake too.
+
+        They live long, so who is quick to accept would have most of the work for as long. When
+        the other one is busy, or dies right now, this worker takes it after two milliseconds.
+        """
+        fewer = len(self._connections) - 1
+        if self._left < _MOST_LEFT and self._server.tally.another_has_fewer(fewer):
+            self._left += 1
+            time.sleep(_LEAVE)
+            return True
+        self._left = 0
+        return False
 
     def _accept(self) -> bool:
         """Accept one, so that the other workers get theirs; whether there was one."""
@@ -191,8 +212,8 @@ class Poller:
         return True
 
     def _accept_again(self) -> None:
-        # EPOLLEXCLUSIVE: the kernel wakes one worker for a new connection, not all of them.
-        self._epoll.register(self._listener.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        # Not EPOLLEXCLUSIVE: that wakes one worker, who would accept all of them by himself.
+        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
         self._is_accepting = True
         self._is_paused = False
 

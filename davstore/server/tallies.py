@@ -98,10 +98,14 @@ class Tally:
     3.11: 0.95 us for `begun`, `done` and `ended` together, which is what a request costs.
     """
 
-    def __init__(self, row: memoryview | None = None) -> None:
-        """Without a `row`, what is counted is this process's own."""
+    def __init__(
+        self, row: memoryview | None = None, has_fewer: Callable[[int], bool] = lambda _: False
+    ) -> None:
+        """Without a `row`, what is counted is this process's own, and there are no others."""
         self._counters = row or memoryview(bytearray(_ROW_BYTES)).cast("Q")
         self._lock = threading.Lock()
+        #: Whether another worker who answers has fewer connections than so many.
+        self.another_has_fewer = has_fewer
 
     def ready(self) -> None:
         """The worker answers."""
@@ -193,7 +197,7 @@ class Tallies:
             row = self._row(number)
             for counter in range(*_NOW.indices(_COUNTERS)):
                 row[counter] = 0
-            return Tally(row)
+            return Tally(row, self._has_fewer)
         _log.warning("There is no room to count what this worker does")
         return Tally()
 
@@ -212,6 +216,16 @@ class Tallies:
                 totals.connections += counters[_CONNECTIONS]
             _add(totals, counters)
         return totals
+
+    def _has_fewer(self, count: int) -> bool:
+        """Whether another process has a row of a worker with fewer connections than `count`."""
+        if count <= 0:
+            return False
+        for number in range(len(self._head[:_ROWS].rstrip(b"\0"))):
+            row = self._row(number)
+            if row[_READY] and row[_CONNECTIONS] < count and self._is_held(number):
+                return True
+        return False
 
     def _used(self) -> list[int]:
         return [number for number, byte in enumerate(self._head[:_ROWS]) if byte]
