@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -31,7 +32,9 @@ from pymongo.read_concern import ReadConcern
 
 from davstore.errors import DeadlineExceeded, Forbidden, QuotaExceeded, StoreError, Unavailable
 from davstore.handoff import about_to_wait
+from davstore.stores.mongo.clock import DatabaseClock
 from davstore.stores.mongo.documents import DECODING, Terms
+from davstore.stores.mongo.inserting import SharedInserts, insert_all
 from davstore.stores.mongo.operations import (
     DUPLICATE,
     Algorithm,
@@ -41,6 +44,7 @@ from davstore.stores.mongo.operations import (
     Find,
     Insert,
     Measure,
+    Now,
     Operation,
     Touch,
     Update,
@@ -88,12 +92,26 @@ class Connection:
         is_routed = hello.get("msg") == "isdbgrid"
         self.streams = threading.Semaphore(0 if is_routed else _STREAMS)
         self.touches = SharedTouches(partial(_touch, self))
+        self.clock = DatabaseClock(self._time)
+        self._inserts: dict[str, SharedInserts] = {}
         self._collections: dict[str, Collection[Document]] = {}
         self._hasty: dict[str, Collection[Document]] = {}
 
     def close(self) -> None:
         """Give the connections back."""
         self.client.close()
+
+    def _time(self) -> datetime:
+        said: datetime = self.client.admin.command("hello", codec_options=DECODING)["localTime"]
+        return said
+
+    def inserts(self, name: str) -> SharedInserts:
+        found = self._inserts.get(name)
+        if found is None:
+            made = SharedInserts(partial(insert_all, self.collection(name)))
+            # Of two that come first at once, both use the same.
+            found = self._inserts.setdefault(name, made)
+        return found
 
     def collection(self, name: str) -> Collection[Document]:
         found = self._collections.get(name)
@@ -235,22 +253,27 @@ def _find(connection: Connection, operation: Find) -> list[Document]:
 
 
 def _insert(connection: Connection, operation: Insert) -> Document | None:
-    """An upsert that never finds anything, because only an update knows the database's clock."""
-    document = dict(operation.document)
-    key = document.pop("_id")
-    collection = connection.collection(operation.collection)
-    absent = {"_id": key, next(iter(document)): {"$exists": False}}
-    try:
-        return collection.find_one_and_update(
-            absent,
-            pipeline_of(document, ()),
-            projection=_NOT_ANSWERED,
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
-        )
-    except DuplicateKeyError:
-        own = {"_id": key, "ops": operation.op} if operation.op else {"_id": key}
-        return collection.find_one(own, _NOT_ANSWERED)
+    document = _dated(operation.document, connection.clock.now())
+    if connection.inserts(operation.collection).insert(document):
+        return {name: value for name, value in document.items() if name not in _NOT_ANSWERED}
+    own = {"_id": document["_id"]}  # It may be there, from an earlier try.
+    if operation.op:
+        own["ops"] = operation.op
+    return connection.collection(operation.collection).find_one(own, _NOT_ANSWERED)
+
+
+def _dated(document: Mapping[str, Any], now: datetime) -> Document:
+    """With dates in the place of each `Now`, also one level below."""
+    found: Document = {}
+    for name, value in document.items():
+        match value:
+            case Now(after):
+                found[name] = now + timedelta(milliseconds=round(after * 1000))
+            case Mapping():
+                found[name] = _dated(value, now)
+            case _:
+                found[name] = value
+    return found
 
 
 def _update(connection: Connection, operation: Update) -> Any:
