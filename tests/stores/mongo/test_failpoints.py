@@ -37,8 +37,8 @@ CALLS: Final = (
     "MOVE of a folder over a folder",
     "COPY of a tree over one",
 )
-#: What Find, Insert and Update, Touch and Delete are sent as.
-COMMANDS: Final = ("find", "findAndModify", "update", "delete")
+#: What Find, Insert, Update, Touch and Delete are sent as.
+COMMANDS: Final = ("find", "insert", "findAndModify", "update", "delete")
 UPLOADS: Final = re.compile("create large|by large|upload")
 _RETRIABLE: Final = {"errorLabels": ["RetryableWriteError"]}
 #: The connection is cut before the command is carried out; the server is no primary any more;
@@ -170,7 +170,7 @@ def test_a_replica_set_that_fails_once_is_ridden_out(
     crash = CRASHES[name]
     _begun(replicated, crash)
     dump = replicated.dump()
-    for command in COMMANDS[:3]:
+    for command in COMMANDS[:4]:
         mode = {"times": 1}
         with failing(replicated, mode, failCommands=[command], **FAULTS[fault]):
             assert _attempt(replicated, crash.call) is None, command
@@ -185,7 +185,7 @@ def test_a_database_that_is_stuck_is_given_up(name: str, real: Failing) -> None:
     crash = CRASHES[name]
     before = _begun(real, crash)
     stuck: dict[str, Any] = {"blockConnection": True, "blockTimeMS": 500}
-    with failing(real, "alwaysOn", failCommands=["findAndModify"], **stuck):
+    with failing(real, "alwaysOn", failCommands=["insert", "findAndModify"], **stuck):
         told = _attempt(real, crash.call, _PATIENCE)
     assert type(told) is Unavailable
     assert shown(real.world()) in (before, crash.after)

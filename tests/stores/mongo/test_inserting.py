@@ -1,0 +1,249 @@
+"""Inserts that come at the same time share a command; each document fares for itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from pymongo import monitoring
+from pymongo.errors import OperationFailure
+
+from davstore.errors import StoreError, Unavailable
+from davstore.stores.mongo import inserting
+from davstore.stores.mongo.database import connect, make_root
+from davstore.stores.mongo.inserting import SharedInserts
+from davstore.stores.mongo.operations import NODES, Document
+from davstore.stores.mongo.runner import Connection, Runner
+from davstore.stores.mongo.slots import Tree
+from tests.components.mongod import Mongod
+from tests.stores.mongo.calls import put
+from tests.stores.mongo.test_sharing import until
+
+_SECONDS = 10.0
+
+
+class Commands:
+    """Inserts when it is told to; keeps what each command had."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[Document]] = []
+        self._may_go = [threading.Event() for _ in range(20)]
+        self.refused: Callable[[Sequence[Document]], Mapping[int, Any]] = lambda _documents: {}
+
+    def __call__(self, documents: Sequence[Document]) -> Mapping[int, Any]:
+        number = len(self.sent)
+        self.sent.append(list(documents))
+        assert self._may_go[number].wait(_SECONDS)
+        return self.refused(documents)
+
+    def wait_for(self, number: int) -> None:
+        until(lambda: len(self.sent) >= number)
+
+    def let_go(self, number: int) -> None:
+        self.wait_for(number + 1)
+        self._may_go[number].set()
+
+
+@pytest.fixture
+def commands() -> Commands:
+    return Commands()
+
+
+@pytest.fixture
+def shared(commands: Commands) -> SharedInserts:
+    return SharedInserts(commands)
+
+
+@pytest.fixture
+def insert(shared: SharedInserts) -> Iterator[Callable[[int], Future[bool]]]:
+    with ThreadPoolExecutor(64) as pool:
+        yield lambda number: pool.submit(shared.insert, {"_id": number})
+
+
+def _waiting(shared: SharedInserts) -> int:
+    return 0 if shared._waiting is None else len(shared._waiting.documents)
+
+
+def _sent(commands: Commands) -> list[set[int]]:
+    return [{document["_id"] for document in documents} for documents in commands.sent]
+
+
+@pytest.fixture
+def _nothing_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inserting, "_LONG", 3600.0)
+
+
+@pytest.mark.usefixtures("_nothing_is_long")
+def test_those_that_come_while_one_is_under_way_share_the_next(
+    commands: Commands, shared: SharedInserts, insert: Callable[[int], Future[bool]]
+) -> None:
+    first = insert(0)
+    commands.wait_for(1)
+    others = [insert(number) for number in range(1, 11)]
+    until(lambda: _waiting(shared) == 10)
+    commands.let_go(0)
+    assert first.result(_SECONDS)
+    commands.wait_for(2)
+    late = insert(11)
+    until(lambda: _waiting(shared) == 1)
+    commands.let_go(1)
+    assert all(each.result(_SECONDS) for each in others)
+    commands.let_go(2)
+    assert late.result(_SECONDS)
+    assert _sent(commands) == [{0}, set(range(1, 11)), {11}]
+
+
+@pytest.mark.usefixtures("_nothing_is_long")
+def test_each_is_refused_for_itself(
+    commands: Commands, shared: SharedInserts, insert: Callable[[int], Future[bool]]
+) -> None:
+    first = insert(0)
+    commands.wait_for(1)
+    others = [insert(number) for number in range(1, 11)]
+    until(lambda: _waiting(shared) == 10)
+    codes = {3: 11000, 7: 14031}
+    commands.refused = lambda documents: {
+        place: {"code": codes[document["_id"]], "errmsg": "refused"}
+        for place, document in enumerate(documents)
+        if document["_id"] in codes
+    }
+    commands.let_go(0)
+    commands.let_go(1)
+    assert first.result(_SECONDS)
+    for number, each in enumerate(others, 1):
+        if number == 7:
+            with pytest.raises(OperationFailure) as caught:
+                each.result(_SECONDS)
+            assert caught.value.code == 14031
+        else:
+            assert each.result(_SECONDS) == (number != 3)
+
+
+@pytest.mark.usefixtures("_nothing_is_long")
+def test_what_a_command_raises_all_get_and_nobody_is_in_the_way(
+    commands: Commands, shared: SharedInserts, insert: Callable[[int], Future[bool]]
+) -> None:
+    first = insert(0)
+    commands.wait_for(1)
+    others = [insert(number) for number in range(1, 4)]
+    until(lambda: _waiting(shared) == 3)
+
+    def fail(documents: Sequence[Document]) -> Mapping[int, Any]:
+        if len(documents) == 3:
+            raise ConnectionResetError
+        return {}
+
+    commands.refused = fail
+    commands.let_go(0)
+    commands.let_go(1)
+    assert first.result(_SECONDS)
+    for each in others:
+        with pytest.raises(ConnectionResetError):
+            each.result(_SECONDS)
+    again = insert(9)
+    commands.let_go(2)
+    assert again.result(_SECONDS)
+
+
+def test_where_commands_take_long_a_few_go_at_once(
+    commands: Commands,
+    shared: SharedInserts,
+    insert: Callable[[int], Future[bool]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inserting, "_LONG", 0.0)
+    running = []
+    for number in range(inserting._MOST):
+        running.append(insert(number))
+        commands.wait_for(number + 1)
+    waiting = [insert(number) for number in range(10, 15)]
+    until(lambda: _waiting(shared) == 5)
+    commands.let_go(2)
+    commands.wait_for(inserting._MOST + 1)
+    assert _sent(commands) == [{0}, {1}, {2}, {3}, set(range(10, 15))]
+    for number in (0, 1, 3, 4):
+        commands.let_go(number)
+    assert all(each.result(_SECONDS) for each in [*running, *waiting])
+    assert shared._under_way == 0
+
+
+class _Inserts(monitoring.CommandListener):
+    """How many documents each command had."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if event.command_name == "insert":
+            self.sizes.append(len(event.command["documents"]))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Of no interest."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Of no interest."""
+
+
+@pytest.fixture
+def connection(mongod: Mongod, mongo_database: str) -> Iterator[Connection]:
+    opened, runner = connect(mongod.uri, mongo_database, 1, 0.0)
+    make_root(runner)
+    yield opened
+    opened.close()
+
+
+def test_many_at_once_over_few_names_are_each_created_once(
+    connection: Connection, mongod: Mongod
+) -> None:
+    """Who was second replaces what the first one has made: nobody is told what is not so."""
+    listener = _Inserts()
+    runners = [Runner(connection, Tree().terms, 10.0) for _ in range(16)]
+    with mongod.client(event_listeners=[listener]) as client:
+        connection.inserts(NODES)._insert = lambda documents: inserting.insert_all(  # type: ignore[misc]
+            client[connection.database.name][NODES], documents
+        )
+        start = threading.Barrier(16)
+
+        def write(number: int) -> list[Any]:
+            start.wait(_SECONDS)
+            return [
+                runners[number].run(put(f"/{name}", f"{number}-{name}")(Tree()))
+                for name in range(40)
+            ]
+
+        with ThreadPoolExecutor(16) as pool:
+            done = list(pool.map(write, range(16)))
+    created = [each.node["n"] for thread in done for each in thread if each.replaced is None]
+    assert sorted(created, key=int) == [str(name) for name in range(40)]
+    found = list(connection.collection(NODES).find({"n": {"$ne": ""}, "t": "f"}))
+    assert len(found) == 40
+    assert max(listener.sizes) > 1, "none shared a command"
+
+
+def test_a_shared_command_that_is_not_durable_is_refused_to_all(
+    mongod: Mongod, connection: Connection
+) -> None:
+    with mongod.client() as client:
+        fault = {"writeConcernError": {"code": 64, "errmsg": "not yet everywhere"}}
+        order = {"configureFailPoint": "failCommand", "mode": "alwaysOn"}
+        data = {"failCommands": ["insert"], "appName": "davstore", **fault}
+        client.admin.command({**order, "data": data})
+        told: list[StoreError | None] = []
+
+        def write(number: int) -> None:
+            try:
+                Runner(connection, Tree().terms, 10.0).run(put(f"/{number}", "x")(Tree()))
+            except StoreError as error:
+                told.append(error)
+            else:
+                told.append(None)
+
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(write, range(8)))
+        finally:
+            client.admin.command({**order, "mode": "off"})
+    assert [type(each) for each in told] == [Unavailable] * 8
