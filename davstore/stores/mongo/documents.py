@@ -179,4 +179,5 @@ def date(seconds: float) -> datetime:
 
     Clipped to the years that both ends can show.
     """
-    return datetime.fromtimestamp(min(max(seconds, -62135596800.0), 253402300799.0), UTC)
+    found = datetime.fromtimestamp(min(max(seconds, -62135596800.0), 253402300799.0), UTC)
+    return found.replace(microsecond=found.microsecond // 1000 * 1000)

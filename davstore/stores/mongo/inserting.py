@@ -14,7 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError, OperationFailure
+from pymongo.errors import (
+    BulkWriteError,
+    NotPrimaryError,
+    OperationFailure,
+    WriteConcernError,
+)
 
 from davstore.stores.mongo.operations import Document
 
@@ -24,6 +29,8 @@ _LONG: Final = 0.01
 _MOST: Final = 4
 #: The server's code for a key that is there already.
 _DUPLICATE_KEY: Final = 11000
+#: Its codes for a member that is not, or not any more, the one that writes.
+_NO_PRIMARY: Final = (91, 189, 10107, 11602, 13435)
 
 
 @dataclass(slots=True)
@@ -38,8 +45,9 @@ class _Batch:
 class SharedInserts:
     """Inserts into one collection, one command at a time; who comes meanwhile shares the next.
 
-    Each document is inserted or refused for itself, as with a command of its own. What the
-    command raises all get that share it: each of them looks then whether its own is there.
+    Each document is inserted or refused for itself, as with a command of its own. When a shared
+    command raises, nobody knows of any of its documents, and each is sent once more alone: what
+    then is refused as a duplicate may be the own one.
     """
 
     def __init__(self, insert: Callable[[Sequence[Document]], Mapping[int, Any]]) -> None:
@@ -57,12 +65,18 @@ class SharedInserts:
             batch, place = self._join(document)
         if not place:
             self._carry_out(batch)
-        error = batch.refused.result().get(place)
+        try:
+            error = batch.refused.result().get(place)
+        except BaseException as raised:
+            if not _is_repeated(raised, batch, place):
+                raise
+            error = self._insert([document]).get(0)
         if error is None:
             return True
         if error["code"] == _DUPLICATE_KEY:
             return False
-        raise OperationFailure(error["errmsg"], error["code"], error)
+        # Without the server's details: they hold the document, and this may be logged.
+        raise OperationFailure(error["errmsg"], error["code"])
 
     def _join(self, document: Document) -> tuple[_Batch, int]:
         """The batch that it is in, and its place there; who is the first carries the batch out."""
@@ -77,13 +91,13 @@ class SharedInserts:
 
     def _begin(self) -> None:
         """It is the turn of the batch that waits, which nobody joins any more."""
-        if self._waiting is not None:
-            self._waiting.may_begin.set()
-            self._waiting = None
-            self._long = time.monotonic() + _LONG
+        assert self._waiting is not None
+        self._waiting.may_begin.set()
+        self._waiting = None
+        self._long = time.monotonic() + _LONG
 
     def _carry_out(self, batch: _Batch) -> None:
-        batch.may_begin.wait()
+        self._wait_turn(batch)
         try:
             batch.refused.set_result(self._insert(batch.documents))
         except BaseException as error:
@@ -95,17 +109,43 @@ class SharedInserts:
                 else:
                     self._begin()
 
+    def _wait_turn(self, batch: _Batch) -> None:
+        if batch.may_begin.wait(_LONG):
+            return
+        # Nobody came who would have seen how long the others are away.
+        with self._mutex:
+            if batch is self._waiting and self._under_way < _MOST:
+                self._under_way += 1
+                self._begin()
+        batch.may_begin.wait()
+
+
+def _is_repeated(raised: BaseException, batch: _Batch, place: int) -> bool:
+    """Whether who is at that place sends its document again, alone."""
+    if isinstance(raised, NotPrimaryError):
+        return True
+    is_own_interruption = not place and not isinstance(raised, Exception)
+    return len(batch.documents) > 1 and not is_own_interruption
+
 
 def insert_all(
     collection: Collection[Document], documents: Sequence[Document]
 ) -> Mapping[int, Any]:
-    """What `SharedInserts` asks for. Raises PyMongoError when that is not known of each."""
+    """What `SharedInserts` asks for. Raises what insert_many raises, but for what is known."""
     try:
         collection.insert_many(documents, ordered=False)
     except BulkWriteError as error:
-        details = error.details or {}
-        if details.get("writeConcernErrors"):
-            # Nothing is known to be durable.
-            raise
-        return {each["index"]: each for each in details["writeErrors"]}
+        return _understood(error.details)
     return {}
+
+
+def _understood(details: Mapping[str, Any]) -> Mapping[int, Any]:
+    """The errors by place. Raises NotPrimaryError, WriteConcernError: nothing is known to last."""
+    for unsure in details["writeConcernErrors"]:
+        raise WriteConcernError(unsure["errmsg"], unsure["code"])
+    for each in details["writeErrors"]:
+        if each["code"] in _NO_PRIMARY:
+            # A primary that steps down between two documents says so of each that is left, where
+            # the driver does not look.
+            raise NotPrimaryError(each["errmsg"])
+    return {each["index"]: each for each in details["writeErrors"]}

@@ -59,7 +59,9 @@ _log = logging.getLogger(__name__)
 #: Of the hundred connections that the driver opens at most.
 _STREAMS: Final = 32
 _LONGEST_PAUSE: Final = 0.2
-#: Fields that no result of an update is needed of.
+#: Seconds that an answer about the time is worth.
+_CLOCK_PATIENCE: Final = 1.0
+#: Fields of a written document that its writer does not need back.
 _NOT_ANSWERED: Final = {"data": False}
 #: Server errors that mean "no room" (OutOfDiskSpace) and "not allowed" (Unauthorized).
 _OUT_OF_DISK: Final = 14031
@@ -102,8 +104,10 @@ class Connection:
         self.client.close()
 
     def _time(self) -> datetime:
-        said: datetime = self.client.admin.command("hello", codec_options=DECODING)["localTime"]
-        return said
+        with pymongo.timeout(_CLOCK_PATIENCE):
+            said = self.client.admin.command("hello", codec_options=DECODING)
+        time: datetime = said["localTime"]
+        return time
 
     def inserts(self, name: str) -> SharedInserts:
         found = self._inserts.get(name)
@@ -263,7 +267,7 @@ def _insert(connection: Connection, operation: Insert) -> Document | None:
 
 
 def _dated(document: Mapping[str, Any], now: datetime) -> Document:
-    """With dates in the place of each `Now`, also one level below."""
+    """With dates in the place of each `Now`, also in mappings below."""
     found: Document = {}
     for name, value in document.items():
         match value:

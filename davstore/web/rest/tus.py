@@ -79,9 +79,11 @@ _OF_PIECES = (
 )
 
 
-@blueprint.after_request
+@blueprint.after_app_request
 def _speak(answer: Answer) -> Answer:
-    answer.headers["Tus-Resumable"] = VERSION
+    # Of the whole application: a method that no endpoint has is refused without a blueprint.
+    if flask.request.path.startswith(("/tus/", "/tus-uploads/")):
+        answer.headers["Tus-Resumable"] = VERSION
     return answer
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from davstore.stores.mongo.clock import DatabaseClock
 from davstore.stores.mongo.database import connect
@@ -14,20 +16,20 @@ _NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 class Database:
-    """Its clock, and that of the process (`monotonic`): an answer takes 20 ms."""
+    """Its clock, and that of the process: an answer takes 20 ms."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked = 0
         self.at = 1000.0
         self.ahead = timedelta()
         self.is_away = False
-        monkeypatch.setattr("time.monotonic", lambda: self.at)
+        monkeypatch.setattr("davstore.stores.mongo.clock._elapsed", lambda: self.at)
 
     def ask(self) -> datetime:
         self.asked += 1
         self.at += 0.010
         if self.is_away:
-            raise ConnectionResetError
+            raise AutoReconnect
         said = self.time
         self.at += 0.010
         return said
@@ -55,20 +57,29 @@ def test_it_is_asked_once_in_a_while_and_counted_on_in_between(database: Databas
     assert database.asked == 2
 
 
-def test_who_cannot_ask_says_so_and_asks_again(database: Database) -> None:
+def test_a_database_that_does_not_say_is_asked_again_later(database: Database) -> None:
     known = DatabaseClock(database.ask)
     database.is_away = True
-    for _ in range(2):
-        with pytest.raises(ConnectionResetError):
-            known.now()
+    for asked in (2, 3):
+        database.at += 11
+        for _ in range(5):
+            assert known.now() == database.time
+        assert database.asked == asked
     database.is_away = False
-    assert known.now() == database.time
+    database.ahead = timedelta(seconds=3)
     database.at += 11
-    database.is_away = True
-    with pytest.raises(ConnectionResetError):
-        known.now()
-    database.is_away = False
     assert known.now() == database.time
+
+
+def test_what_was_said_long_ago_nobody_goes_on_with(database: Database) -> None:
+    """Of those that come at once one asks, and the others have its answer."""
+    known = DatabaseClock(database.ask)
+    database.ahead = timedelta(hours=1)
+    database.at += 3600
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda _: known.now(), range(8)))
+    assert set(said) == {database.time}
+    assert database.asked == 2
 
 
 def test_it_is_the_one_of_the_database(mongod: Mongod, mongo_database: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pymongo import monitoring
-from pymongo.errors import OperationFailure
+from pymongo.errors import AutoReconnect, NotPrimaryError, OperationFailure
 
 from davstore.errors import StoreError, Unavailable
 from davstore.stores.mongo import inserting
@@ -42,9 +42,13 @@ class Commands:
     def wait_for(self, number: int) -> None:
         until(lambda: len(self.sent) >= number)
 
+    def may_go(self, number: int) -> None:
+        """The command of this number ends, once it comes."""
+        self._may_go[number].set()
+
     def let_go(self, number: int) -> None:
         self.wait_for(number + 1)
-        self._may_go[number].set()
+        self.may_go(number)
 
 
 @pytest.fixture
@@ -106,7 +110,7 @@ def test_each_is_refused_for_itself(
     until(lambda: _waiting(shared) == 10)
     codes = {3: 11000, 7: 14031}
     commands.refused = lambda documents: {
-        place: {"code": codes[document["_id"]], "errmsg": "refused"}
+        place: {"code": codes[document["_id"]], "errmsg": "refused", "op": "secret"}
         for place, document in enumerate(documents)
         if document["_id"] in codes
     }
@@ -118,14 +122,21 @@ def test_each_is_refused_for_itself(
             with pytest.raises(OperationFailure) as caught:
                 each.result(_SECONDS)
             assert caught.value.code == 14031
+            assert "secret" not in str(caught.value)
         else:
             assert each.result(_SECONDS) == (number != 3)
 
 
 @pytest.mark.usefixtures("_nothing_is_long")
-def test_what_a_command_raises_all_get_and_nobody_is_in_the_way(
-    commands: Commands, shared: SharedInserts, insert: Callable[[int], Future[bool]]
+@pytest.mark.parametrize("error", [MemoryError, AutoReconnect, SystemExit])
+def test_when_a_shared_command_raises_each_is_sent_again_alone(
+    commands: Commands,
+    shared: SharedInserts,
+    insert: Callable[[int], Future[bool]],
+    error: type[BaseException],
 ) -> None:
+    """The command has inserted some of them, or none. An interruption is the one's alone who
+    carried the command out."""
     first = insert(0)
     commands.wait_for(1)
     others = [insert(number) for number in range(1, 4)]
@@ -133,19 +144,65 @@ def test_what_a_command_raises_all_get_and_nobody_is_in_the_way(
 
     def fail(documents: Sequence[Document]) -> Mapping[int, Any]:
         if len(documents) == 3:
-            raise ConnectionResetError
-        return {}
+            raise error
+        return {0: {"code": 11000, "errmsg": ""}} if documents[0]["_id"] == 2 else {}
 
     commands.refused = fail
+    for number in range(20):
+        commands.may_go(number)
+    assert first.result(_SECONDS)
+    found: dict[int, object] = {}
+    for number, each in enumerate(others, 1):
+        try:
+            found[number] = each.result(_SECONDS)
+        except SystemExit:
+            found[number] = error
+    leader = commands.sent[1][0]["_id"]
+    assert found == {1: True, 2: False, 3: True} | ({leader: error} if error is SystemExit else {})
+    assert insert(9).result(_SECONDS)
+    assert shared._under_way == 0
+
+
+def test_an_error_of_a_command_of_its_own_is_raised(
+    commands: Commands, insert: Callable[[int], Future[bool]]
+) -> None:
+    def fail(_documents: Sequence[Document]) -> Mapping[int, Any]:
+        raise AutoReconnect
+
+    commands.refused = fail
+    alone = insert(0)
+    commands.let_go(0)
+    with pytest.raises(AutoReconnect):
+        alone.result(_SECONDS)
+    assert len(commands.sent) == 1
+
+
+def test_a_primary_that_steps_down_in_the_middle_is_asked_again(
+    commands: Commands, insert: Callable[[int], Future[bool]]
+) -> None:
+    def step_down(_documents: Sequence[Document]) -> Mapping[int, Any]:
+        if len(commands.sent) == 1:
+            raise NotPrimaryError
+        return {}
+
+    commands.refused = step_down
+    alone = insert(0)
     commands.let_go(0)
     commands.let_go(1)
-    assert first.result(_SECONDS)
-    for each in others:
-        with pytest.raises(ConnectionResetError):
-            each.result(_SECONDS)
-    again = insert(9)
-    commands.let_go(2)
-    assert again.result(_SECONDS)
+    assert alone.result(_SECONDS)
+
+
+def test_who_comes_alone_does_not_wait_for_a_command_that_is_stuck(
+    commands: Commands, insert: Callable[[int], Future[bool]]
+) -> None:
+    stuck = insert(0)
+    commands.wait_for(1)
+    other = insert(1)
+    commands.let_go(1)
+    assert other.result(_SECONDS)
+    assert not stuck.done()
+    commands.let_go(0)
+    assert stuck.result(_SECONDS)
 
 
 def test_where_commands_take_long_a_few_go_at_once(
@@ -221,6 +278,33 @@ def test_many_at_once_over_few_names_are_each_created_once(
     found = list(connection.collection(NODES).find({"n": {"$ne": ""}, "t": "f"}))
     assert len(found) == 40
     assert max(listener.sizes) > 1, "none shared a command"
+
+
+def test_what_a_command_did_before_it_failed_is_everybodys_own(connection: Connection) -> None:
+    """It was split, say, and its second half never sent: who is in the first half has created."""
+    inserts, failed = connection.inserts(NODES), []
+    insert_all = inserts._insert
+
+    def fail(documents: Sequence[Document]) -> Mapping[int, Any]:
+        if len(documents) < 2:
+            return insert_all(documents)
+        insert_all(documents[::2])
+        failed.append(len(documents))
+        raise MemoryError
+
+    inserts._insert = fail  # type: ignore[misc]
+
+    def write(number: int) -> Any:
+        runner = Runner(connection, Tree().terms, 10.0)
+        return [
+            runner.run(put(f"/{number}-{name}", "x")(Tree())).replaced is None for name in range(20)
+        ]
+
+    with ThreadPoolExecutor(16) as pool:
+        done = list(pool.map(write, range(16)))
+    assert failed, "none shared a command"
+    assert done == [[True] * 20] * 16
+    assert connection.collection(NODES).count_documents({"t": "f"}) == 320
 
 
 def test_a_shared_command_that_is_not_durable_is_refused_to_all(

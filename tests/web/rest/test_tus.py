@@ -444,7 +444,9 @@ def test_addresses_of_no_upload(tus: Tus, rest: Rest, upload: str) -> None:
     assert refused_head(tus, address) == 404
     problem(tus.patch(address, 0, b""), 404, "no-such-upload")
     problem(tus("DELETE", address), 404, "no-such-upload")
-    problem(tus("GET", address), 405, "method-not-allowed")
+    refused = tus("GET", address)
+    problem(refused, 405, "method-not-allowed")
+    assert refused.header("Tus-Resumable") == "1.0.0"
 
 
 def test_the_folder_of_the_target_goes_meanwhile(tus: Tus, client: Client, place: str) -> None:
