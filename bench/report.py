@@ -23,7 +23,8 @@ In both halves: PUT of 4 KiB to a new name each time, PROPFIND without a body (a
 PROPFIND 0 of a file, contents that do not compress, listed files whose type follows from their
 names (some servers open each file otherwise, and are slower by far). Before each rate one answer
 is read whole: it has the right status, length and number of resources; after a PUT the file is
-read back.
+read back. Before the upload of 512 MiB some memory is touched, as the host of a virtual machine
+gives it page by page, which would be measured with whoever writes most copies.
 """
 
 

@@ -39,10 +39,13 @@ _LEAST_IDLE = 1.0
 #: When none is idle, one whose request head has been coming in for so long has to go.
 _LEAST_SLOW = 5.0
 
-#: A worker leaves a new connection to one that has two fewer, but looks again after so many
-#: seconds, and takes it after so many looks.
-_LEAVE = 0.00005
-_MOST_LEFT = 20
+#: A worker leaves a new connection to another one for at most so many seconds, and looks after
+#: each of the shorter ones, of which the kernel makes twice as much, whether it was taken.
+_LEAVE = 0.002
+_LOOK = 0.00005
+
+#: So long it leaves none, once one was left to a worker who did not come.
+_ALONE = 0.1
 
 #: Connections beyond the limit that are told so.
 _MOST_REFUSED = 64
@@ -66,8 +69,11 @@ class Poller:
         self._is_paused = False
         self._connections: dict[int, Connection] = {}
         self._next_sweep = 0.0
-        #: Looks in a row at which new connections were left to others.
-        self._left = 0
+        #: Whether a new connection waits, asked beside the epoll.
+        self._arrivals = select.poll()
+        self._arrivals.register(listener, select.POLLIN)
+        #: When new connections are left to others again (time.monotonic()).
+        self._alone_until = 0.0
         self._draining = False
         #: The last one that was cut because all threads waited.
         self._cut: Connection | None = None
@@ -164,27 +170,38 @@ class Poller:
             os.eventfd_read(self._alarm)
             if self._server.is_draining and not self._draining:
                 self._drain()
-        elif self._is_accepting and fd == self._listener.fileno() and not self._leaves():
-            self._accept()
+        elif self._is_accepting and fd == self._listener.fileno():
+            self._on_arrival()
 
     # New connections.
 
-    def _leaves(self) -> bool:
-        """Whether the next connection is left to a worker with fewer of them, who is awake too.
+    def _on_arrival(self) -> None:
+        if not self._left_to_another():
+            self._accept()
 
-        They live long, so who is quick to accept would have most of the work for as long. When
-        the other one is busy, or dies right now, this worker takes it after two milliseconds.
+    def _left_to_another(self) -> bool:
+        """Whether another worker took the new connection, having at least two fewer than this one.
+
+        They live long, so who is quick to accept would have most of the work for as long.
+        Is the other one stopped, or dies right now, this worker takes the connection after two
+        milliseconds, and for a while all that come.
         """
         fewer = len(self._connections) - 1
-        if self._left < _MOST_LEFT and self._server.tally.another_has_fewer(fewer):
-            self._left += 1
-            time.sleep(_LEAVE)
-            return True
-        self._left = 0
+        now = time.monotonic()
+        if now < self._alone_until:
+            return False
+        until = now + _LEAVE
+        while self._server.tally.another_has_fewer(fewer):
+            if time.monotonic() > until:
+                self._alone_until = time.monotonic() + _ALONE
+                return False
+            time.sleep(_LOOK)
+            if not self._arrivals.poll(0):
+                return True
         return False
 
     def _accept(self) -> bool:
-        """Accept one, so that the other workers get theirs; whether there was one."""
+        """Accept one, as the others may want the next; whether there was one."""
         try:
             sock, address = self._listener.accept()
         except BlockingIOError:
@@ -212,7 +229,7 @@ class Poller:
         return True
 
     def _accept_again(self) -> None:
-        # Not EPOLLEXCLUSIVE: that wakes one worker, who would accept all of them by himself.
+        # Not EPOLLEXCLUSIVE: that wakes one worker, who would accept all of them alone.
         self._epoll.register(self._listener.fileno(), select.EPOLLIN)
         self._is_accepting = True
         self._is_paused = False

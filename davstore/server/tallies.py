@@ -99,13 +99,14 @@ class Tally:
     """
 
     def __init__(
-        self, row: memoryview | None = None, has_fewer: Callable[[int], bool] = lambda _: False
+        self,
+        row: memoryview | None = None,
+        is_another_free: Callable[[int, int], bool] = lambda _connections, _running: False,
     ) -> None:
         """Without a `row`, what is counted is this process's own, and there are no others."""
         self._counters = row or memoryview(bytearray(_ROW_BYTES)).cast("Q")
         self._lock = threading.Lock()
-        #: Whether another worker who answers has fewer connections than so many.
-        self.another_has_fewer = has_fewer
+        self._is_another_free = is_another_free
 
     def ready(self) -> None:
         """The worker answers."""
@@ -119,6 +120,10 @@ class Tally:
         """As many connections are open as `count` says, asked when nobody else does this."""
         with self._lock:
             self._counters[_CONNECTIONS] = count()
+
+    def another_has_fewer(self, connections: int) -> bool:
+        """Whether another worker has fewer than so many, and no more requests than this one."""
+        return connections > 0 and self._is_another_free(connections, self._counters[_RUNNING])
 
     def begun(self) -> None:
         """A request runs."""
@@ -178,9 +183,9 @@ class Tallies:
         """Raises OSError."""
         self._fd = os.memfd_create("davstore-tallies", os.MFD_CLOEXEC)
         os.ftruncate(self._fd, _HEAD_BYTES + _ROWS * _ROW_BYTES)
-        self._head = mmap.mmap(self._fd, _HEAD_BYTES)
-        #: Rows that this process has mapped, by number.
-        self._mapped: dict[int, memoryview] = {}
+        #: All of it at once: whoever forks takes it along, and needs nothing more to look at a row.
+        self._memory = mmap.mmap(self._fd, _HEAD_BYTES + _ROWS * _ROW_BYTES)
+        self._rows: dict[int, memoryview] = {}
 
     def claim(self) -> Tally:
         """A row for this process, which keeps it until it ends.
@@ -193,11 +198,11 @@ class Tallies:
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
             except OSError:
                 continue
-            self._head[number] = 1
+            self._memory[number] = 1
             row = self._row(number)
             for counter in range(*_NOW.indices(_COUNTERS)):
                 row[counter] = 0
-            return Tally(row, self._has_fewer)
+            return Tally(row, self._is_free)
         _log.warning("There is no room to count what this worker does")
         return Tally()
 
@@ -217,25 +222,29 @@ class Tallies:
             _add(totals, counters)
         return totals
 
-    def _has_fewer(self, count: int) -> bool:
-        """Whether another process has a row of a worker with fewer connections than `count`."""
-        if count <= 0:
-            return False
-        for number in range(len(self._head[:_ROWS].rstrip(b"\0"))):
+    def _is_free(self, connections: int, running: int) -> bool:
+        """Whether another process's worker answers, and has fewer connections and no more requests
+        than so many. Asked for each new connection: a microsecond for each worker."""
+        for number in range(self._memory.rfind(b"\1", 0, _ROWS) + 1):
             row = self._row(number)
-            if row[_READY] and row[_CONNECTIONS] < count and self._is_held(number):
+            if (
+                row[_READY]
+                and row[_CONNECTIONS] < connections
+                and row[_RUNNING] <= running
+                and self._is_held(number)
+            ):
                 return True
         return False
 
     def _used(self) -> list[int]:
-        return [number for number, byte in enumerate(self._head[:_ROWS]) if byte]
+        return [number for number, byte in enumerate(self._memory[:_ROWS]) if byte]
 
     def _row(self, number: int) -> memoryview:
-        row = self._mapped.get(number)
+        row = self._rows.get(number)
         if row is None:
             at = _HEAD_BYTES + number * _ROW_BYTES
-            row = memoryview(mmap.mmap(self._fd, _ROW_BYTES, offset=at)).cast("Q")
-            self._mapped[number] = row
+            row = memoryview(self._memory)[at : at + _ROW_BYTES].cast("Q")
+            self._rows[number] = row
         return row
 
     def _is_held(self, number: int) -> bool:

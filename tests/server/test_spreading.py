@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,22 +57,58 @@ def test_connections_that_come_with_a_request_are_spread(start_server: StartServ
         assert min(held.values()) >= 6, held
 
 
-def test_a_worker_that_stands_still_keeps_nobody_waiting(start_server: StartServer) -> None:
-    """It has fewer connections, answers nothing, and is not known to be dead."""
+def test_short_connections_are_shared_with_a_worker_that_has_many(
+    start_server: StartServer,
+) -> None:
+    """Who has few connections gets the new ones, but not those that he has no time for."""
     server = start_server(workers=2)
     with contextlib.ExitStack() as stack:
-        held = _holders(_connected(stack, server, 8))
-        still, _ = min(held.items(), key=lambda item: item[1])
+        idle = _connected(stack, server, 40)
+        pids = [int(wire.ask("GET", "/pid").text) for wire in idle]
+        few = min(set(pids), key=pids.count)
+        for wire, pid in zip(idle, pids, strict=True):
+            if pid == few:
+                wire.close()
+
+        def ask(_number: int) -> int:
+            with server.wire() as wire:
+                return int(wire.ask("GET", "/compute?seconds=0.003").headers["x-process"])
+
+        with ThreadPoolExecutor(8) as pool:
+            served = Counter(pool.map(ask, range(400)))
+        assert min(served.values()) >= 100 and len(served) == 2, served
+
+
+def test_a_worker_that_stands_still_keeps_nobody_waiting(start_server: StartServer) -> None:
+    """It has fewer connections, answers nothing, is not known to be dead, and the other is busy."""
+    server = start_server(workers=2)
+    with contextlib.ExitStack() as stack:
+        wires = _connected(stack, server, 16)
+        pids = [int(wire.ask("GET", "/pid").text) for wire in wires]
+        still = min(set(pids), key=pids.count)
+        busy = [wire for wire, pid in zip(wires, pids, strict=True) if pid != still]
         os.kill(still, signal.SIGSTOP)
         wait_until(lambda: _is_stopped(still), 10, "its stop")
-        try:
-            start = time.monotonic()
-            more = _holders(_connected(stack, server, 20))
-            seconds = time.monotonic() - start
-        finally:
-            os.kill(still, signal.SIGCONT)
-        assert still not in more
-        assert seconds < 5
+        is_over = threading.Event()
+
+        def keep_busy(wire: Wire) -> None:
+            while not is_over.is_set():
+                wire.ask("GET", "/compute?seconds=0.003")
+
+        with ThreadPoolExecutor(8) as pool:
+            done = [pool.submit(keep_busy, wire) for wire in busy]
+            try:
+                start = time.monotonic()
+                for _ in range(10):
+                    assert still not in _holders(_connected(stack, server, 1))
+                seconds = time.monotonic() - start
+            finally:
+                is_over.set()
+                os.kill(still, signal.SIGCONT)
+            for each in done:
+                each.result()
+        # One round of requests for each, 0.05 s. Twenty rounds for each were 5 s.
+        assert seconds < 3
 
 
 def test_a_worker_that_was_killed_keeps_nobody_waiting(start_server: StartServer) -> None:

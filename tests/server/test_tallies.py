@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import pytest
 
 from davstore.server.tallies import KINDS, METHODS, STEPS, Tallies, Tally
 
@@ -131,6 +134,66 @@ def test_a_worker_that_reads_the_others_rows_keeps_its_own() -> None:
     pid = _in_a_worker(tallies, count)
     assert tallies.is_any_ready()
     _kill(pid)
+
+
+@pytest.mark.parametrize(
+    ("connections", "running", "is_free"),
+    [(1, 0, True), (2, 0, True), (3, 0, False), (2, 1, True), (2, 2, False)],
+)
+def test_a_worker_is_free_with_fewer_connections_and_no_more_requests(
+    connections: int, running: int, is_free: bool
+) -> None:
+    tallies = Tallies()
+
+    def count(tally: Tally) -> None:
+        tally.connections(lambda: connections)
+        for _ in range(running):
+            tally.begun()
+        tally.ready()
+
+    mine = tallies.claim()
+    mine.ready()
+    mine.begun()
+    pid = _in_a_worker(tallies, count)
+    try:
+        assert mine.another_has_fewer(3) is is_free
+        assert not mine.another_has_fewer(0)
+    finally:
+        _kill(pid)
+    # The counters of the dead are there still, but nobody is.
+    assert not mine.another_has_fewer(3)
+
+
+def test_who_answers_no_more_is_not_free_and_nobody_is_that_to_himself() -> None:
+    tallies = Tallies()
+    others = [_in_a_worker(tallies, Tally.leaving), _in_a_worker(tallies, Tally.ready)]
+    _kill(others[0])
+    mine = tallies.claim()  # in the first row
+    mine.ready()
+    try:
+        assert mine.another_has_fewer(1)
+    finally:
+        _kill(others[1])
+    assert not mine.another_has_fewer(1)
+    pid = _in_a_worker(tallies, Tally.leaving)
+    try:
+        assert not mine.another_has_fewer(1)
+    finally:
+        _kill(pid)
+
+
+def test_a_worker_without_a_descriptor_left_sees_the_others() -> None:
+    tallies = Tallies()
+    mine = tallies.claim()
+    pids = [_in_a_worker(tallies, Tally.ready) for _ in range(3)]
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        assert mine.another_has_fewer(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for pid in pids:
+            _kill(pid)
 
 
 def test_any_method_and_status_has_its_place() -> None:
