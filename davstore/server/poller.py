@@ -39,13 +39,13 @@ _LEAST_IDLE = 1.0
 #: When none is idle, one whose request head has been coming in for so long has to go.
 _LEAST_SLOW = 5.0
 
-#: A worker leaves a new connection to another one for at most so many seconds, and looks after
-#: each of the shorter ones, of which the kernel makes twice as much, whether it was taken.
-_LEAVE = 0.002
-_LOOK = 0.00005
+#: So many seconds a new connection is left to another worker. When it did not take it, nothing is
+#: left to others for so many times as long.
+_LEAVE = 0.005
+_ALONE = 50
 
-#: So long it leaves none, once one was left to a worker who did not come.
-_ALONE = 0.1
+#: Between two looks at whether it was taken. The kernel makes twice as much of it.
+_LOOK = 0.00005
 
 #: Connections beyond the limit that are told so.
 _MOST_REFUSED = 64
@@ -183,17 +183,17 @@ class Poller:
         """Whether another worker took the new connection, having at least two fewer than this one.
 
         They live long, so who is quick to accept would have most of the work for as long.
-        Is the other one stopped, or dies right now, this worker takes the connection after two
-        milliseconds, and for a while all that come.
+        Has the other one no time, is it stopped, or dies right now, this worker takes the
+        connection after five milliseconds, and for a while all that come.
         """
         fewer = len(self._connections) - 1
-        now = time.monotonic()
-        if now < self._alone_until:
+        since = time.monotonic()
+        if since < self._alone_until:
             return False
-        until = now + _LEAVE
         while self._server.tally.another_has_fewer(fewer):
-            if time.monotonic() > until:
-                self._alone_until = time.monotonic() + _ALONE
+            waited = time.monotonic() - since
+            if waited > _LEAVE:
+                self._alone_until = since + _ALONE * waited
                 return False
             time.sleep(_LOOK)
             if not self._arrivals.poll(0):

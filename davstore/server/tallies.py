@@ -101,12 +101,13 @@ class Tally:
     def __init__(
         self,
         row: memoryview | None = None,
-        is_another_free: Callable[[int, int], bool] = lambda _connections, _running: False,
+        has_fewer: Callable[[int], bool] = lambda _connections: False,
     ) -> None:
         """Without a `row`, what is counted is this process's own, and there are no others."""
         self._counters = row or memoryview(bytearray(_ROW_BYTES)).cast("Q")
         self._lock = threading.Lock()
-        self._is_another_free = is_another_free
+        #: Whether another worker who answers has fewer connections than so many.
+        self.another_has_fewer = has_fewer
 
     def ready(self) -> None:
         """The worker answers."""
@@ -120,10 +121,6 @@ class Tally:
         """As many connections are open as `count` says, asked when nobody else does this."""
         with self._lock:
             self._counters[_CONNECTIONS] = count()
-
-    def another_has_fewer(self, connections: int) -> bool:
-        """Whether another worker has fewer than so many, and no more requests than this one."""
-        return connections > 0 and self._is_another_free(connections, self._counters[_RUNNING])
 
     def begun(self) -> None:
         """A request runs."""
@@ -202,7 +199,7 @@ class Tallies:
             row = self._row(number)
             for counter in range(*_NOW.indices(_COUNTERS)):
                 row[counter] = 0
-            return Tally(row, self._is_free)
+            return Tally(row, self._has_fewer)
         _log.warning("There is no room to count what this worker does")
         return Tally()
 
@@ -222,17 +219,16 @@ class Tallies:
             _add(totals, counters)
         return totals
 
-    def _is_free(self, connections: int, running: int) -> bool:
-        """Whether another process's worker answers, and has fewer connections and no more requests
-        than so many. Asked for each new connection: a microsecond for each worker."""
+    def _has_fewer(self, connections: int) -> bool:
+        """Whether another process's worker answers and has fewer than so many connections.
+
+        Asked for each new connection: a microsecond for each worker.
+        """
+        if connections <= 0:
+            return False
         for number in range(self._memory.rfind(b"\1", 0, _ROWS) + 1):
             row = self._row(number)
-            if (
-                row[_READY]
-                and row[_CONNECTIONS] < connections
-                and row[_RUNNING] <= running
-                and self._is_held(number)
-            ):
+            if row[_READY] and row[_CONNECTIONS] < connections and self._is_held(number):
                 return True
         return False
 

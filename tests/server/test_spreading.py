@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import statistics
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from tests.server.conftest import StartServer
 from tests.server.harness import AppServer
 from tests.server.wire import Wire
 
+_ROUNDS = 15
 _ASK = b"GET /pid HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -36,25 +38,35 @@ def _is_stopped(pid: int) -> bool:
     return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
 
 
+def _usual_minimum(server: AppServer, workers: int, hello: bytes) -> int:
+    """What the worker with the fewest has of 8 connections for each, in the usual round.
+
+    In the first ones some worker may still be at its first request, or may not have seen that the
+    connections of the round before are closed.
+    """
+    found = []
+    for _ in range(_ROUNDS):
+        with contextlib.ExitStack() as stack:
+            wires = []
+            for _ in range(8 * workers):
+                wires += _connected(stack, server, 1)
+                wires[-1].send(hello)
+            if not hello:
+                for wire in wires:
+                    wire.send(_ASK)
+            held = Counter(int(wire.reply().text) for wire in wires)
+        found.append(min(held.values()) if len(held) == workers else 0)
+    return statistics.median_low(found)
+
+
+@pytest.mark.parametrize("hello", [b"", _ASK], ids=["idle", "with a request"])
 @pytest.mark.parametrize("workers", [2, 4])
-def test_connections_that_come_at_once_are_spread(start_server: StartServer, workers: int) -> None:
+def test_connections_that_come_at_once_are_spread(
+    start_server: StartServer, workers: int, hello: bytes
+) -> None:
     server = start_server(workers=workers)
-    with contextlib.ExitStack() as stack:
-        held = _holders(_connected(stack, server, 8 * workers))
-        # Each worker looks at the others' numbers, and leaves it when there is one with two fewer.
-        assert len(held) == workers
-        assert min(held.values()) >= 6, held
-
-
-def test_connections_that_come_with_a_request_are_spread(start_server: StartServer) -> None:
-    server = start_server(workers=2)
-    with contextlib.ExitStack() as stack:
-        wires = []
-        for _ in range(16):
-            wires += _connected(stack, server, 1)
-            wires[-1].send(_ASK)
-        held = Counter(int(wire.reply().text) for wire in wires)
-        assert min(held.values()) >= 6, held
+    # Alike would be 8. With those who were quickest it is 0 to 3.
+    assert _usual_minimum(server, workers, hello) >= 5
 
 
 def test_short_connections_are_shared_with_a_worker_that_has_many(
