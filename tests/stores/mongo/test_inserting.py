@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from pymongo import monitoring
 from pymongo.errors import AutoReconnect, NotPrimaryError, OperationFailure
 
 from davstore.errors import StoreError, Unavailable
@@ -21,6 +20,8 @@ from davstore.stores.mongo.slots import Tree
 from tests.components.mongod import Mongod
 from tests.stores.mongo.calls import put
 from tests.stores.mongo.test_sharing import until
+
+Insert = Callable[[Sequence[Document]], Mapping[int, Any]]
 
 _SECONDS = 10.0
 
@@ -227,23 +228,6 @@ def test_where_commands_take_long_a_few_go_at_once(
     assert shared._under_way == 0
 
 
-class _Inserts(monitoring.CommandListener):
-    """How many documents each command had."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        if event.command_name == "insert":
-            self.sizes.append(len(event.command["documents"]))
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Of no interest."""
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """Of no interest."""
-
-
 @pytest.fixture
 def connection(mongod: Mongod, mongo_database: str) -> Iterator[Connection]:
     opened, runner = connect(mongod.uri, mongo_database, 1, 0.0)
@@ -252,49 +236,57 @@ def connection(mongod: Mongod, mongo_database: str) -> Iterator[Connection]:
     opened.close()
 
 
-def test_many_at_once_over_few_names_are_each_created_once(
-    connection: Connection, mongod: Mongod
-) -> None:
+def _held_back(connection: Connection, insert: Insert) -> None:
+    """Inserts with `insert`, the first time only once others wait to share the next command."""
+    inserts = connection.inserts(NODES)
+    is_first = iter([True])
+
+    def held(documents: Sequence[Document]) -> Mapping[int, Any]:
+        if next(is_first, False):
+            until(lambda: _waiting(inserts) >= 4)
+        return insert(documents)
+
+    inserts._insert = held  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("_nothing_is_long")
+def test_many_at_once_over_few_names_are_each_created_once(connection: Connection) -> None:
     """Who was second replaces what the first one has made: nobody is told what is not so."""
-    listener = _Inserts()
-    runners = [Runner(connection, Tree().terms, 10.0) for _ in range(16)]
-    with mongod.client(event_listeners=[listener]) as client:
-        connection.inserts(NODES)._insert = lambda documents: inserting.insert_all(  # type: ignore[misc]
-            client[connection.database.name][NODES], documents
-        )
-        start = threading.Barrier(16)
+    insert_all, sizes = connection.inserts(NODES)._insert, []
 
-        def write(number: int) -> list[Any]:
-            start.wait(_SECONDS)
-            return [
-                runners[number].run(put(f"/{name}", f"{number}-{name}")(Tree()))
-                for name in range(40)
-            ]
+    def insert(documents: Sequence[Document]) -> Mapping[int, Any]:
+        sizes.append(len(documents))
+        return insert_all(documents)
 
-        with ThreadPoolExecutor(16) as pool:
-            done = list(pool.map(write, range(16)))
+    _held_back(connection, insert)
+
+    def write(number: int) -> list[Any]:
+        runner = Runner(connection, Tree().terms, 10.0)
+        return [runner.run(put(f"/{name}", f"{number}-{name}")(Tree())) for name in range(40)]
+
+    with ThreadPoolExecutor(16) as pool:
+        done = list(pool.map(write, range(16)))
     created = [each.node["n"] for thread in done for each in thread if each.replaced is None]
     assert sorted(created, key=int) == [str(name) for name in range(40)]
-    found = list(connection.collection(NODES).find({"n": {"$ne": ""}, "t": "f"}))
-    assert len(found) == 40
-    assert max(listener.sizes) > 1, "none shared a command"
+    assert connection.collection(NODES).count_documents({"t": "f"}) == 40
+    assert max(sizes) >= 4
 
 
+@pytest.mark.usefixtures("_nothing_is_long")
 def test_what_a_command_did_before_it_failed_is_everybodys_own(connection: Connection) -> None:
     """It was split, say, and its second half never sent: who is in the first half has created."""
-    inserts, failed = connection.inserts(NODES), []
-    insert_all = inserts._insert
+    insert_all, failed = connection.inserts(NODES)._insert, []
 
-    def fail(documents: Sequence[Document]) -> Mapping[int, Any]:
+    def insert(documents: Sequence[Document]) -> Mapping[int, Any]:
         if len(documents) < 2:
             return insert_all(documents)
         insert_all(documents[::2])
         failed.append(len(documents))
         raise MemoryError
 
-    inserts._insert = fail  # type: ignore[misc]
+    _held_back(connection, insert)
 
-    def write(number: int) -> Any:
+    def write(number: int) -> list[bool]:
         runner = Runner(connection, Tree().terms, 10.0)
         return [
             runner.run(put(f"/{number}-{name}", "x")(Tree())).replaced is None for name in range(20)
@@ -302,7 +294,7 @@ def test_what_a_command_did_before_it_failed_is_everybodys_own(connection: Conne
 
     with ThreadPoolExecutor(16) as pool:
         done = list(pool.map(write, range(16)))
-    assert failed, "none shared a command"
+    assert failed
     assert done == [[True] * 20] * 16
     assert connection.collection(NODES).count_documents({"t": "f"}) == 320
 
