@@ -189,6 +189,13 @@ class Updating(Harness):
             assert store.update(CTX, path, Update(modified=LONG_AGO)).modified == LONG_AGO
             assert store.stat(CTX, path).modified == LONG_AGO
 
+    def test_the_time_that_a_write_tells_is_the_one_that_is_kept(self, store: Store) -> None:
+        """Also where a store keeps fewer digits than came, and where nobody gave one."""
+        for number, modified in enumerate((LONG_AGO + 0.1239567, -0.0005, None)):
+            written = put(store, f"/{number}", b"content", modified=modified).node
+            assert store.stat(CTX, f"/{number}").modified == written.modified
+            assert store.stat(CTX, f"/{number}").created == written.created
+
     def test_content_and_digests_are_not_touched_by_an_update(self, store: Store) -> None:
         before = put(store, "/a", b"content").node
         after = store.update(CTX, "/a", Update(set_props=PROP, modified=LONG_AGO))
