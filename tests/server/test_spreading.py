@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import statistics
 import threading
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from tests.server.conftest import StartServer
 from tests.server.harness import AppServer
 from tests.server.wire import Wire
 
-_ROUNDS = 15
+_ROUNDS = 6
 _ASK = b"GET /pid HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -38,25 +37,18 @@ def _is_stopped(pid: int) -> bool:
     return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
 
 
-def _usual_minimum(server: AppServer, workers: int, hello: bytes) -> int:
-    """What the worker with the fewest has of 8 connections for each, in the usual round.
-
-    In the first ones some worker may still be at its first request, or may not have seen that the
-    connections of the round before are closed.
-    """
-    found = []
-    for _ in range(_ROUNDS):
-        with contextlib.ExitStack() as stack:
-            wires = []
-            for _ in range(8 * workers):
-                wires += _connected(stack, server, 1)
-                wires[-1].send(hello)
-            if not hello:
-                for wire in wires:
-                    wire.send(_ASK)
-            held = Counter(int(wire.reply().text) for wire in wires)
-        found.append(min(held.values()) if len(held) == workers else 0)
-    return statistics.median_low(found)
+def _is_spread(server: AppServer, workers: int, hello: bytes) -> bool:
+    """Whether each worker gets most of its share of 8 connections for each that come at once."""
+    with contextlib.ExitStack() as stack:
+        wires = []
+        for _ in range(8 * workers):
+            wires += _connected(stack, server, 1)
+            wires[-1].send(hello)
+        if not hello:
+            for wire in wires:
+                wire.send(_ASK)
+        held = Counter(int(wire.reply().text) for wire in wires)
+    return len(held) == workers and min(held.values()) >= 5
 
 
 @pytest.mark.parametrize("hello", [b"", _ASK], ids=["idle", "with a request"])
@@ -64,9 +56,14 @@ def _usual_minimum(server: AppServer, workers: int, hello: bytes) -> int:
 def test_connections_that_come_at_once_are_spread(
     start_server: StartServer, workers: int, hello: bytes
 ) -> None:
+    """Many times in a row. By chance, when the quickest take them, one time in eight at most; on a
+    busy machine not where a worker is not let run for the five milliseconds of the others'."""
     server = start_server(workers=workers)
-    # Alike would be 8. With those who were quickest it is 0 to 3.
-    assert _usual_minimum(server, workers, hello) >= 5
+    wait_until(
+        lambda: all(_is_spread(server, workers, hello) for _ in range(_ROUNDS)),
+        30,
+        f"{_ROUNDS} even rounds in a row",
+    )
 
 
 def test_short_connections_are_shared_with_a_worker_that_has_many(
