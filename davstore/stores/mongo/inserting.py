@@ -141,8 +141,9 @@ def insert_all(
 
 def _understood(details: Mapping[str, Any]) -> Mapping[int, Any]:
     """The errors by place. Raises NotPrimaryError, WriteConcernError: nothing is known to last."""
-    for unsure in details["writeConcernErrors"]:
-        raise WriteConcernError(unsure["errmsg"], unsure["code"])
+    unsure = details["writeConcernErrors"]
+    if unsure:
+        raise WriteConcernError(unsure[-1]["errmsg"], unsure[-1]["code"])
     for each in details["writeErrors"]:
         if each["code"] in _NO_PRIMARY:
             # A primary that steps down between two documents says so of each that is left, where
