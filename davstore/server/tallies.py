@@ -226,14 +226,15 @@ class Tallies:
         """
         if connections <= 0:
             return False
-        for number in range(self._memory.rfind(b"\1", 0, _ROWS) + 1):
+        for number in self._used():
             row = self._row(number)
             if row[_READY] and row[_CONNECTIONS] < connections and self._is_held(number):
                 return True
         return False
 
     def _used(self) -> list[int]:
-        return [number for number, byte in enumerate(self._memory[:_ROWS]) if byte]
+        end = self._memory.rfind(b"\1", 0, _ROWS) + 1
+        return [number for number, byte in enumerate(self._memory[:end]) if byte]
 
     def _row(self, number: int) -> memoryview:
         row = self._rows.get(number)

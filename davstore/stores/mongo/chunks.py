@@ -21,6 +21,7 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from davstore.errors import Corrupt
 from davstore.handoff import about_to_wait
 from davstore.stores.mongo.documents import Id, new_id
+from davstore.stores.mongo.inserting import DUPLICATE_KEY
 from davstore.stores.mongo.operations import CHUNKS, Document
 from davstore.stores.mongo.runner import Connection, store_error
 
@@ -31,7 +32,6 @@ _ON_THEIR_WAY: Final = 2
 #: Chunks that are fetched at once: two let the first byte leave early (4.6 ms measured
 #: for a file of 64 MiB, against 50 ms with the driver's reader).
 _FETCHED: Final = 2
-_DUPLICATE: Final = 11000
 
 
 class ChunkWriter:
@@ -141,7 +141,7 @@ class ChunkWriter:
                 self._chunks.insert_many(documents, ordered=False)
             except BulkWriteError as error:
                 codes = {each["code"] for each in error.details.get("writeErrors", ())}
-                if codes != {_DUPLICATE}:
+                if codes != {DUPLICATE_KEY}:
                     raise
                 self._must_be_own()
                 self._replace(documents)

@@ -29,14 +29,13 @@ class DatabaseClock:
     renewed, by the database's own clock, before anything refers to what they keep.
     """
 
-    def __init__(self, ask: Callable[[], datetime]) -> None:
-        """`ask` gives the database's time. Raises what it raises."""
+    def __init__(self, ask: Callable[[], datetime], said: datetime) -> None:
+        """`ask` gives the database's time; `said` is what it has said just now."""
         self._ask = ask
         self._mutex = threading.Lock()
         #: On this process's clock: when it was asked last; when it answered last, and what.
-        self._asked = 0.0
-        self._known = (0.0, datetime.min)
-        self._look()
+        self._asked = _elapsed()
+        self._known = (self._asked, said)
 
     def now(self) -> datetime:
         """In whole milliseconds, as the database keeps its dates."""

@@ -28,7 +28,7 @@ from davstore.stores.mongo.operations import Document
 _LONG: Final = 0.01
 _MOST: Final = 4
 #: The server's code for a key that is there already.
-_DUPLICATE_KEY: Final = 11000
+DUPLICATE_KEY: Final = 11000
 #: Its codes for a member that is not, or not any more, the one that writes.
 _NO_PRIMARY: Final = (91, 189, 10107, 11602, 13435)
 
@@ -73,7 +73,7 @@ class SharedInserts:
             error = self._insert([document]).get(0)
         if error is None:
             return True
-        if error["code"] == _DUPLICATE_KEY:
+        if error["code"] == DUPLICATE_KEY:
             return False
         # Without the server's details: they hold the document, and this may be logged.
         raise OperationFailure(error["errmsg"], error["code"])

@@ -75,7 +75,7 @@ class Connection:
         self, client: MongoClient[Document], name: str, *, write_concern: str | int
     ) -> None:
         self.client = client
-        hello = client.admin.command("hello")
+        hello = client.admin.command("hello", codec_options=DECODING)
         #: Whether the driver repeats writes whose answer was lost.
         self.is_replicated = "setName" in hello or hello.get("msg") == "isdbgrid"
         durable = (
@@ -94,7 +94,7 @@ class Connection:
         is_routed = hello.get("msg") == "isdbgrid"
         self.streams = threading.Semaphore(0 if is_routed else _STREAMS)
         self.touches = SharedTouches(partial(_touch, self))
-        self.clock = DatabaseClock(self._time)
+        self.clock = DatabaseClock(self._time, hello["localTime"])
         self._inserts: dict[str, SharedInserts] = {}
         self._collections: dict[str, Collection[Document]] = {}
         self._hasty: dict[str, Collection[Document]] = {}
