@@ -76,6 +76,17 @@ def _sent(commands: Commands) -> list[set[int]]:
     return [{document["_id"] for document in documents} for documents in commands.sent]
 
 
+def _one_and_waiting(
+    count: int, commands: Commands, shared: SharedInserts, insert: Callable[[int], Future[bool]]
+) -> tuple[Future[bool], list[Future[bool]]]:
+    """The insert of 0, which is under way, and those of 1 to `count`, which share the next."""
+    first = insert(0)
+    commands.wait_for(1)
+    others = [insert(number) for number in range(1, count + 1)]
+    until(lambda: _waiting(shared) == count)
+    return first, others
+
+
 @pytest.fixture
 def _nothing_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inserting, "_LONG", 3600.0)
@@ -85,10 +96,7 @@ def _nothing_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_those_that_come_while_one_is_under_way_share_the_next(
     commands: Commands, shared: SharedInserts, insert: Callable[[int], Future[bool]]
 ) -> None:
-    first = insert(0)
-    commands.wait_for(1)
-    others = [insert(number) for number in range(1, 11)]
-    until(lambda: _waiting(shared) == 10)
+    first, others = _one_and_waiting(10, commands, shared, insert)
     commands.let_go(0)
     assert first.result(_SECONDS)
     commands.wait_for(2)
@@ -105,10 +113,7 @@ def test_those_that_come_while_one_is_under_way_share_the_next(
 def test_each_is_refused_for_itself(
     commands: Commands, shared: SharedInserts, insert: Callable[[int], Future[bool]]
 ) -> None:
-    first = insert(0)
-    commands.wait_for(1)
-    others = [insert(number) for number in range(1, 11)]
-    until(lambda: _waiting(shared) == 10)
+    first, others = _one_and_waiting(10, commands, shared, insert)
     codes = {3: 11000, 7: 14031}
     commands.refused = lambda documents: {
         place: {"code": codes[document["_id"]], "errmsg": "refused", "op": "secret"}
@@ -138,10 +143,7 @@ def test_when_a_shared_command_raises_each_is_sent_again_alone(
 ) -> None:
     """The command has inserted some of them, or none. An interruption is the one's alone who
     carried the command out."""
-    first = insert(0)
-    commands.wait_for(1)
-    others = [insert(number) for number in range(1, 4)]
-    until(lambda: _waiting(shared) == 3)
+    first, others = _one_and_waiting(3, commands, shared, insert)
 
     def fail(documents: Sequence[Document]) -> Mapping[int, Any]:
         if len(documents) == 3:
