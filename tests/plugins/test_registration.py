@@ -197,7 +197,7 @@ def test_a_node_that_changes_its_service_leaves_the_former_one(
     consul.wait_statuses(name, "passing")
     begin(consul.http, f"{name}-new")
     consul.wait_statuses(f"{name}-new", "passing")
-    wait_until(lambda: not consul.instances(name), 5, "the former one gone")
+    wait_until(lambda: consul.instances(name) == {}, 5, "the former one gone")
 
 
 def test_it_registers_again_when_somebody_else_deregistered_it(
