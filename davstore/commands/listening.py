@@ -26,10 +26,12 @@ _SECTIONS = {FILES: "listen", ADMIN: "admin"}
 
 @dataclass(frozen=True)
 class Sockets:
-    """They listen already. `admin` is None when there is no admin listener."""
+    """They listen already. `admin` is None when there is no admin listener. `outlives`: the
+    service manager goes on with `files` after this process."""
 
     files: socket.socket
     admin: socket.socket | None
+    outlives: bool
 
     @property
     def admin_port(self) -> int | None:
@@ -50,8 +52,9 @@ def open_sockets(config: Config, inherited: Mapping[str, socket.socket]) -> Sock
     """Those that were not inherited are opened. Raises ConfigError when an address is wrong."""
     files = inherited.get(FILES) or _listen("listen", config.listen)
     if config.admin is None:
-        return Sockets(files, None)
-    return Sockets(files, inherited.get(ADMIN) or _listen("admin", config.admin))
+        return Sockets(files, None, FILES in inherited)
+    admin = inherited.get(ADMIN) or _listen("admin", config.admin)
+    return Sockets(files, admin, FILES in inherited)
 
 
 def _listen(section: str, wanted: Listen | Admin) -> socket.socket:

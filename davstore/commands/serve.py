@@ -149,6 +149,7 @@ def run(config: Config, sockets: Sockets, renewal: Renewal, notifier: Notifier) 
         on_ready=lambda address: _announce(config, address[1], sockets.admin_port),
         on_stage=notifier,
         listener=sockets.files,
+        outlives=sockets.outlives,
         admin=sockets.admin,
         renewal=renewal,
     ).run()

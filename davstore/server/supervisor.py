@@ -22,7 +22,7 @@ from davstore.server import child
 from davstore.server.children import Restarts, Shared, be_housekeeper, be_rehearsal, be_worker
 from davstore.server.crew import Crew
 from davstore.server.housekeeper import LEAVE_WITHIN
-from davstore.server.listener import open_listener
+from davstore.server.listener import open_listener, turn_away
 from davstore.server.plan import Plan, Renewal, Stage
 from davstore.server.rehearsal import Rehearsal, SamePlan
 from davstore.server.signals import ended, reap_orphans, send, signals_to
@@ -45,6 +45,9 @@ _SAME_REQUEST = 1.0
 #: whole group the supervisor's own may be the last to arrive.
 _DESERTED = 0.5
 
+#: The end of accepting leaves handshakes that are under way so many seconds to complete.
+_HANDSHAKE = 0.01
+
 #: How long, in seconds, each step of a reload may take: trying the configuration, starting.
 _RELOAD_WITHIN = 60.0
 
@@ -54,8 +57,8 @@ class Supervisor:
 
     `on_ready` is called once, in the supervisor, when every worker answers, with the address
     bound; `on_stage` at every stage. `listener` and `admin` are listening sockets to adopt, the
-    second one for the housekeeper. `renewal` is where a reload has its plan from; without one
-    it is the same plan.
+    second one for the housekeeper; `outlives`: somebody else goes on with `listener` afterwards.
+    `renewal` is where a reload has its plan from; without one it is the same plan.
 
     TERM, INT: stop gracefully: the housekeeper says that the node leaves, then nothing more is
     accepted, running requests end, the housekeeper ends last. A second one, a second later or
@@ -69,6 +72,7 @@ class Supervisor:
         on_ready: Callable[[tuple[str, int]], None] = lambda _: None,
         on_stage: Callable[[Stage], None] = lambda _: None,
         listener: socket.socket | None = None,
+        outlives: bool = False,
         admin: socket.socket | None = None,
         renewal: Renewal | None = None,
     ) -> None:
@@ -77,6 +81,7 @@ class Supervisor:
         self._announce = on_ready
         self._tell = on_stage
         self._listener = listener
+        self._outlives = outlives
         self._admin = admin
         self._crew = Crew()
         self._workers: list[Post] = []
@@ -353,6 +358,9 @@ class Supervisor:
             return
         self._is_draining = True
         self._leave_until = math.inf
+        if not self._outlives:
+            turn_away(self._shared.listener)
+            time.sleep(_HANDSHAKE)
         # The workers take who has connected already, then close it as well.
         self._shared.listener.close()
         self._crew.hurry()

@@ -87,6 +87,8 @@ def test_it_serves_at_the_managers_sockets_and_says_how_things_are(
         assert _heard(manager) == "STOPPING=1"
         said, _ = process.communicate(timeout=20)
         assert process.returncode == 0
+        # For the next one: who connects meanwhile waits for it.
+        socket.create_connection(files.getsockname(), timeout=10).close()
         assert f"at http://127.0.0.1:{files.getsockname()[1]}/" in said
         assert f"admin at http://127.0.0.1:{admin.getsockname()[1]}/" in said
         assert "stays as it is" not in said

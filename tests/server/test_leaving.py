@@ -38,14 +38,6 @@ def _status(server: AppServer) -> int:
         return int(wire.ask("GET", "/").status)
 
 
-def _refuses(server: AppServer) -> bool:
-    try:
-        socket.create_connection(server.address, timeout=1).close()
-    except OSError:
-        return True
-    return False
-
-
 def _exit_status(server: AppServer) -> int:
     assert server._process is not None
     return server._process.wait(20)
@@ -59,7 +51,7 @@ def test_new_connections_are_served_until_the_node_has_left(start_server: StartS
     assert _status(server) == 200
     assert _admin(server)[0] == _keeper(server)
     (server.folder / "stay").unlink()
-    wait_until(lambda: _refuses(server), 10, "the end of accepting")
+    server.await_refusal()
     assert _exit_status(server) == 0
     assert "has not said in time" not in server.said()
 
@@ -71,7 +63,7 @@ def test_the_housekeeper_answers_as_long_as_requests_run(start_server: StartServ
         while b"begun" not in busy._ahead:
             busy._more()
         os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: _refuses(server), 10, "the end of accepting")
+        server.await_refusal()
         assert _admin(server)[0] == _keeper(server)
         assert not (server.folder / "housekeeper-stopped").exists()
         (server.folder / "pace").touch()
@@ -94,7 +86,7 @@ def test_a_housekeeper_that_does_not_leave_delays_the_stop_by_its_bound_at_most(
     if number is signal.SIGKILL:
         wait_until((server.folder / "leaving").exists, 10, "the leaving")
         os.kill(keeper, number)
-    wait_until(lambda: _refuses(server), 10, "the end of accepting")
+    server.await_refusal()
     waited = time.monotonic() - began
     # With room for a busy machine above; below, by the supervisor's clock.
     assert waited < LEAVE_WITHIN + 3

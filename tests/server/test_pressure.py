@@ -113,14 +113,6 @@ def test_empty_lines_do_not_keep_a_connection_open(server: AppServer) -> None:
         assert wire.is_closed()
 
 
-def _refuses(server: AppServer) -> bool:
-    try:
-        server.wire().close()
-    except OSError:
-        return True
-    return False
-
-
 @pytest.mark.parametrize("target", ["/unread", "/wait"])
 def test_an_early_reply_during_a_graceful_stop_is_not_destroyed(
     start_server: StartServer, target: str
@@ -129,7 +121,7 @@ def test_an_early_reply_during_a_graceful_stop_is_not_destroyed(
     (server.folder / "gate").touch()
     with server.wire() as wire:
         os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: _refuses(server), 10, "the end of accepting")
+        server.await_refusal()
         wire.send(f"PUT {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n")
         assert select.select([wire.socket], [], [], 10)[0]
         # For a while after the answer: a hard close would answer this with a reset.
@@ -151,7 +143,7 @@ def test_a_tls_client_that_came_before_the_stop_is_served(
     context = ssl.create_default_context(cafile=certificate)
     with server.wire() as wire:
         os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: _refuses(server), 10, "the end of accepting")
+        server.await_refusal()
         wire.socket = context.wrap_socket(wire.socket, server_hostname="localhost")
         reply = wire.ask("GET", "/")
         assert (reply.status, reply.headers["connection"]) == (200, "close")

@@ -102,7 +102,7 @@ def test_a_graceful_stop_lets_a_slow_download_end(
             busy._more()
         os.kill(server.pid, number)
         assert idle.is_closed()
-        wait_until(lambda: _refuses(server), 10, "the end of accepting")
+        server.await_refusal()
         (server.folder / "pace").touch()
         assert busy.reply().body == b"begunended"
     wait_until(lambda: not any(map(is_alive, pids)), 10, "the end")
@@ -111,23 +111,13 @@ def test_a_graceful_stop_lets_a_slow_download_end(
     assert sorted(server.events()) == ["application closed", "application closed", "closed"]
 
 
-def _refuses(server: AppServer) -> bool:
-    try:
-        socket.create_connection(server.address, timeout=1).close()
-    except ConnectionRefusedError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
 def test_a_graceful_stop_lets_an_upload_end(start_server: StartServer) -> None:
     server = start_server()
     with server.wire() as wire:
         wire.send(b"PUT /digest HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
         wait_until(lambda: len(_threads(server)) > 4, 10, "the upload's waiting")
         os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: _refuses(server), 10, "the end of accepting")
+        server.await_refusal()
         reply = wire.send(b"def").reply()
         assert (reply.status, reply.headers["connection"]) == (201, "close")
     assert server._process is not None
@@ -152,7 +142,7 @@ def test_a_second_signal_stops_at_once(start_server: StartServer) -> None:
         stalled.send(b"PUT /digest HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
         wait_until(lambda: len(_threads(server)) > 4, 10, "the upload's waiting")
         os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: _refuses(server), 10, "the end of accepting")
+        server.await_refusal()
         process = server._process
         assert process is not None
 
@@ -277,6 +267,6 @@ def test_a_connection_that_came_before_the_stop_is_served(start_server: StartSer
     server = start_server()
     with server.wire() as silent:
         os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: _refuses(server), 10, "the end of accepting")
+        server.await_refusal()
         reply = silent.ask("GET", "/")
         assert (reply.status, reply.headers["connection"]) == (200, "close")
