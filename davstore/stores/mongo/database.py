@@ -16,6 +16,7 @@ from pymongo.errors import (
 
 from davstore.errors import ConfigError, FormatTooNew, Unavailable
 from davstore.stores.mongo.documents import FOLDER, ROOT, Terms, fixed_id, new_op
+from davstore.stores.mongo.driver_log import listen_to_driver
 from davstore.stores.mongo.operations import (
     CHUNKS,
     CONTENTS,
@@ -73,6 +74,7 @@ def _names_a_set(uri: str) -> bool:
 def _client(uri: str, patience: float) -> MongoClient[Document]:
     """Every operation of it ends within `patience` seconds, elections and repetitions included."""
     milliseconds = int(patience * 1000)
+    listen_to_driver()
     try:
         return MongoClient(
             uri,
