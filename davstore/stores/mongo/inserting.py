@@ -24,9 +24,11 @@ from pymongo.errors import (
 from davstore.stores.mongo.operations import Document
 
 #: A command that is away for longer than so many seconds waits for other machines; the next
-#: one is sent beside it, up to so many at once.
+#: one is sent beside it, up to so many at once. After so many seconds without an answer the
+#: connections may be dead, which is known after 5 or 15; then one more goes each time.
 _LONG: Final = 0.01
 _MOST: Final = 4
+_STUCK: Final = 0.5
 #: The server's code for a key that is there already.
 DUPLICATE_KEY: Final = 11000
 #: Its codes for a member that is not, or not any more, the one that writes.
@@ -56,8 +58,8 @@ class SharedInserts:
         self._mutex: Final = threading.Lock()
         self._under_way = 0
         self._waiting: _Batch | None = None
-        #: When the command that began last has been away for long.
-        self._long = 0.0
+        #: When the last command began.
+        self._began = 0.0
 
     def insert(self, document: Document) -> bool:
         """False when one with such a unique key is there already. Raises PyMongoError."""
@@ -84,17 +86,24 @@ class SharedInserts:
             self._waiting = _Batch()
         batch = self._waiting
         batch.documents.append(document)
-        if not self._under_way or (self._under_way < _MOST and time.monotonic() > self._long):
+        if self._may_begin():
             self._under_way += 1
             self._begin()
         return batch, len(batch.documents) - 1
+
+    def _may_begin(self) -> bool:
+        """Whether the batch that waits need not wait for the commands that are under way."""
+        if not self._under_way:
+            return True
+        away = time.monotonic() - self._began
+        return away > (_LONG if self._under_way < _MOST else _STUCK)
 
     def _begin(self) -> None:
         """It is the turn of the batch that waits, which nobody joins any more."""
         assert self._waiting is not None
         self._waiting.may_begin.set()
         self._waiting = None
-        self._long = time.monotonic() + _LONG
+        self._began = time.monotonic()
 
     def _carry_out(self, batch: _Batch) -> None:
         self._wait_turn(batch)
@@ -110,14 +119,12 @@ class SharedInserts:
                     self._begin()
 
     def _wait_turn(self, batch: _Batch) -> None:
-        if batch.may_begin.wait(_LONG):
-            return
-        # Nobody came who would have seen how long the others are away.
-        with self._mutex:
-            if batch is self._waiting and self._under_way < _MOST:
-                self._under_way += 1
-                self._begin()
-        batch.may_begin.wait()
+        while not batch.may_begin.wait(_LONG):
+            # Nobody comes who would see how long the others are away.
+            with self._mutex:
+                if batch is self._waiting and self._may_begin():
+                    self._under_way += 1
+                    self._begin()
 
 
 def _is_repeated(raised: BaseException, batch: _Batch, place: int) -> bool:

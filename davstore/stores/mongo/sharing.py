@@ -15,6 +15,10 @@ from typing import Any, Final
 
 from davstore.stores.mongo.operations import Plus, Touch
 
+#: So many seconds a write may go without an answer before the next one goes beside it: the
+#: connection may be dead, which is known after 5 or 15.
+_STUCK: Final = 0.5
+
 #: A collection, and the _id of a document.
 _Key = tuple[str, object]
 
@@ -28,6 +32,14 @@ class _Turn:
     result: Future[bool] = field(default_factory=Future)
 
 
+@dataclass(slots=True)
+class _Line:
+    """Of one document: how many writes are under way, and the turn that waits."""
+
+    under_way: int = 1
+    waiting: _Turn | None = None
+
+
 class SharedTouches:
     """Carries touches out, of each document one at a time; those that wait become one.
 
@@ -38,8 +50,8 @@ class SharedTouches:
     def __init__(self, carry_out: Callable[[Touch], bool]) -> None:
         self._carry_out: Final = carry_out
         self._mutex: Final = threading.Lock()
-        #: The documents that are being touched, and of each the turn that waits, if one does.
-        self._waiting: Final[dict[_Key, _Turn | None]] = {}
+        #: Of the documents that are being touched.
+        self._lines: Final[dict[_Key, _Line]] = {}
 
     def touch(self, operation: Touch) -> bool:
         """Whether there is such a document. Raises what `carry_out` raises."""
@@ -50,7 +62,7 @@ class SharedTouches:
             return self._carry_out(operation)
         if not is_mine:
             return turn.result.result()
-        turn.may_begin.wait()
+        self._wait_turn(key, turn)
         try:
             found = self._carry_out(turn.operation)
         except BaseException as error:
@@ -64,14 +76,15 @@ class SharedTouches:
 
     def _take_turn(self, key: _Key, operation: Touch) -> tuple[_Turn | None, bool]:
         """The turn that does it, and whether the caller is to carry it out; None: it goes alone."""
-        if key not in self._waiting:
-            self._waiting[key] = None
+        line = self._lines.get(key)
+        if line is None:
+            self._lines[key] = _Line()
             turn = _Turn(operation)
             turn.may_begin.set()
             return turn, True
-        waiting = self._waiting[key]
+        waiting = line.waiting
         if waiting is None:
-            self._waiting[key] = turn = _Turn(operation)
+            line.waiting = turn = _Turn(operation)
             return turn, True
         joint = _joint(waiting.operation, operation)
         if joint is None:
@@ -79,13 +92,27 @@ class SharedTouches:
         waiting.operation = joint
         return waiting, False
 
+    def _wait_turn(self, key: _Key, turn: _Turn) -> None:
+        if turn.may_begin.wait(_STUCK):
+            return
+        with self._mutex:
+            line = self._lines[key]
+            # Else its turn has come right now.
+            if line.waiting is turn:
+                line.waiting = None
+                line.under_way += 1
+
     def _give_turn(self, key: _Key) -> None:
         """To the one that waits, which nobody joins any more."""
         with self._mutex:
-            following = self._waiting.pop(key)
-            if following is not None:
-                self._waiting[key] = None
-                following.may_begin.set()
+            line = self._lines[key]
+            if line.waiting is not None:
+                line.waiting.may_begin.set()
+                line.waiting = None
+                return
+            line.under_way -= 1
+            if not line.under_way:
+                del self._lines[key]
 
 
 def _joint(one: Touch, other: Touch) -> Touch | None:

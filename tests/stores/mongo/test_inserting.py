@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -215,6 +216,7 @@ def test_where_commands_take_long_a_few_go_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(inserting, "_LONG", 0.0)
+    monkeypatch.setattr(inserting, "_STUCK", 3600.0)
     running = []
     for number in range(inserting._MOST):
         running.append(insert(number))
@@ -227,6 +229,32 @@ def test_where_commands_take_long_a_few_go_at_once(
     for number in (0, 1, 3, 4):
         commands.let_go(number)
     assert all(each.result(_SECONDS) for each in [*running, *waiting])
+    assert shared._under_way == 0
+
+
+def test_commands_that_do_not_come_back_hold_up_the_others_for_a_moment_only(
+    commands: Commands,
+    shared: SharedInserts,
+    insert: Callable[[int], Future[bool]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All the connections that they are on may be half-open."""
+    monkeypatch.setattr(inserting, "_LONG", 0.0)
+    stuck = []
+    for number in range(inserting._MOST):
+        stuck.append(insert(number))
+        commands.wait_for(number + 1)
+    began = time.monotonic()
+    for number in range(inserting._MOST, 8):
+        other = insert(number)
+        commands.let_go(number)
+        assert other.result(_SECONDS)
+    # With room for a busy machine: an insert of its own patience would be away for 5 or 15.
+    assert time.monotonic() - began < 4
+    assert not any(each.done() for each in stuck)
+    for number in range(inserting._MOST):
+        commands.let_go(number)
+    assert all(each.result(_SECONDS) for each in stuck)
     assert shared._under_way == 0
 
 

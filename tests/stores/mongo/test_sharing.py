@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from davstore.stores.mongo import sharing
 from davstore.stores.mongo.operations import (
     COUNTERS,
     MISSING,
@@ -74,6 +75,11 @@ class Threads:
         self._pool.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "_STUCK", 3600.0)
+
+
 @pytest.fixture
 def writes() -> Writes:
     return Writes()
@@ -91,8 +97,13 @@ def threads(shared: SharedTouches) -> Iterator[Threads]:
     threads.close()
 
 
+def waiting_for(shared: SharedTouches, collection: str, key: object) -> Any:
+    line = shared._lines.get((collection, key))
+    return None if line is None else line.waiting
+
+
 def amount_waiting(shared: SharedTouches, touch: Touch) -> Any:
-    turn = shared._waiting.get((touch.collection, touch.where["_id"]))
+    turn = waiting_for(shared, touch.collection, touch.where["_id"])
     return None if turn is None else turn.operation.put["bytes"].amount
 
 
@@ -126,7 +137,32 @@ def test_those_that_come_while_one_is_written_become_one(
     assert late.result(_SECONDS)
     assert [touch.put["bytes"].amount for touch in writes.done] == [1, 200, 1000]
     assert all(touch.insert for touch in writes.done)
-    assert shared._waiting == {}
+    assert shared._lines == {}
+
+
+def test_writes_that_do_not_come_back_hold_up_the_others_for_a_moment_only(
+    writes: Writes,
+    shared: SharedTouches,
+    threads: Threads,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection that one is on may be half-open."""
+    monkeypatch.setattr(sharing, "_STUCK", 0.05)
+    stuck = [threads.touch(growth(1))]
+    writes.wait_for(1)
+    stuck += [threads.touch(growth(10))]
+    writes.wait_for(2)
+    other = threads.touch(growth(100))
+    writes.let_go(2)
+    assert other.result(_SECONDS)
+    assert not any(each.done() for each in stuck)
+    following = threads.touch(growth(1000))
+    writes.let_go(0)
+    writes.let_go(1)
+    writes.let_go(3)
+    assert all(each.result(_SECONDS) for each in [*stuck, following])
+    assert [touch.put["bytes"].amount for touch in writes.done] == [1, 10, 100, 1000]
+    assert shared._lines == {}
 
 
 def test_other_documents_and_other_conditions_are_written_beside(
@@ -138,7 +174,7 @@ def test_other_documents_and_other_conditions_are_written_beside(
     running = [threads.touch(touch("a")), threads.touch(touch("b")), threads.touch(growth(1, "a"))]
     writes.wait_for(3)
     waiting = threads.touch(touch("a", lk=MISSING))
-    until(lambda: shared._waiting[NODES, "a"] is not None)
+    until(lambda: waiting_for(shared, NODES, "a") is not None)
     other = threads.touch(touch("a", lk=1))
     # It can neither join the one that waits nor take its place.
     writes.wait_for(4)
@@ -168,7 +204,7 @@ def test_all_that_share_a_write_share_what_becomes_of_it(
     again = threads.touch(growth(5, "gone"))
     writes.let_go(2)
     assert again.result(_SECONDS) is False
-    assert shared._waiting == {}
+    assert shared._lines == {}
 
 
 def test_many_uploads_into_one_folder_are_all_counted(mongod: Mongod, mongo_database: str) -> None:
