@@ -49,7 +49,7 @@ def turn_away(listener: socket.socket) -> None:
     """Let no new connection begin. Those that have begun can be accepted until it is closed.
 
     Closing a listening socket resets what was connected since the last accept(2), however short
-    ago that was: two of a hundred stops under load lost a request in this way. Who asks now gets
+    ago that was: seven of a hundred stops under load lost a request in this way. Who asks now gets
     no answer, asks again a second later, and is refused then. It lasts as long as the socket, so
     it is not for one that others go on with. Where the kernel has no such filter, nothing changes.
     """

@@ -45,8 +45,9 @@ _SAME_REQUEST = 1.0
 #: whole group the supervisor's own may be the last to arrive.
 _DESERTED = 0.5
 
-#: The end of accepting leaves handshakes that are under way so many seconds to complete.
-_HANDSHAKE = 0.01
+#: The end of accepting leaves handshakes that are under way so many seconds to complete. The
+#: workers go on accepting meanwhile.
+_HANDSHAKE = 0.05
 
 #: How long, in seconds, each step of a reload may take: trying the configuration, starting.
 _RELOAD_WITHIN = 60.0

@@ -39,6 +39,7 @@ def test_who_has_connected_before_is_accepted_and_who_comes_later_is_refused_not
                     early.sendall(b"a request")
                     assert link.recv(100) == b"a request"
                     listener.close()
+                    early.settimeout(10)
                     link.sendall(b"its answer")
                     assert early.recv(100) == b"its answer"
                 assert _can_send(late, 10_000)

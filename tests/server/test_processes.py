@@ -263,6 +263,30 @@ def test_it_listens_where_it_is_told(start_server: StartServer, host: str) -> No
     assert _ask(server)
 
 
+def test_nobody_connects_any_more_before_the_socket_is_closed(start_server: StartServer) -> None:
+    """Whom the kernel still connected then would be reset."""
+    server = start_server()
+    (worker,) = server.workers()
+    os.kill(worker, signal.SIGSTOP)
+    with server.wire() as waiting:
+        os.kill(server.pid, signal.SIGTERM)
+        wait_until(lambda: _is_silent(server), 10, "silence")
+        os.kill(worker, signal.SIGCONT)
+        assert waiting.ask("GET", "/").status == 200
+    server.await_refusal()
+    assert server._process is not None
+    assert server._process.wait(20) == 0
+
+
+def _is_silent(server: AppServer) -> bool:
+    """Whether the kernel lets a request to connect lie; else it answers at once."""
+    try:
+        socket.create_connection(server.address, timeout=0.2).close()
+    except TimeoutError:
+        return True
+    return False
+
+
 def test_a_connection_that_came_before_the_stop_is_served(start_server: StartServer) -> None:
     server = start_server()
     with server.wire() as silent:

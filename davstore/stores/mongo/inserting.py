@@ -24,8 +24,8 @@ from pymongo.errors import (
 from davstore.stores.mongo.operations import Document
 
 #: A command that is away for longer than so many seconds waits for other machines; the next
-#: one is sent beside it, up to so many at once. After so many seconds without an answer the
-#: connections may be dead, which is known after 5 or 15; then one more goes each time.
+#: one is sent beside it, up to so many at once. After so many seconds it holds nobody up any
+#: more: its connection may be dead, which is known after 5 or 15.
 _LONG: Final = 0.01
 _MOST: Final = 4
 _STUCK: Final = 0.5
@@ -35,13 +35,14 @@ DUPLICATE_KEY: Final = 11000
 _NO_PRIMARY: Final = (91, 189, 10107, 11602, 13435)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Batch:
     """Documents that wait for the insert before theirs; `refused` is by place in `documents`."""
 
     documents: list[Document] = field(default_factory=list)
     may_begin: threading.Event = field(default_factory=threading.Event)
     refused: Future[Mapping[int, Any]] = field(default_factory=Future)
+    began: float = 0.0
 
 
 class SharedInserts:
@@ -56,10 +57,8 @@ class SharedInserts:
         """`insert` inserts all and gives the server's errors, by place in the sequence."""
         self._insert: Final = insert
         self._mutex: Final = threading.Lock()
-        self._under_way = 0
+        self._under_way: Final[list[_Batch]] = []
         self._waiting: _Batch | None = None
-        #: When the last command began.
-        self._began = 0.0
 
     def insert(self, document: Document) -> bool:
         """False when one with such a unique key is there already. Raises PyMongoError."""
@@ -86,45 +85,50 @@ class SharedInserts:
             self._waiting = _Batch()
         batch = self._waiting
         batch.documents.append(document)
+        place = len(batch.documents) - 1
         if self._may_begin():
-            self._under_way += 1
             self._begin()
-        return batch, len(batch.documents) - 1
+        return batch, place
 
     def _may_begin(self) -> bool:
         """Whether the batch that waits need not wait for the commands that are under way."""
-        if not self._under_way:
-            return True
-        away = time.monotonic() - self._began
-        return away > (_LONG if self._under_way < _MOST else _STUCK)
+        now = time.monotonic()
+        away = [now - batch.began for batch in self._under_way if now - batch.began <= _STUCK]
+        return not away or (len(away) < _MOST and min(away) > _LONG)
 
     def _begin(self) -> None:
         """It is the turn of the batch that waits, which nobody joins any more."""
-        assert self._waiting is not None
-        self._waiting.may_begin.set()
-        self._waiting = None
-        self._began = time.monotonic()
+        batch, self._waiting = self._waiting, None
+        assert batch is not None
+        batch.began = time.monotonic()
+        self._under_way.append(batch)
+        batch.may_begin.set()
 
     def _carry_out(self, batch: _Batch) -> None:
-        self._wait_turn(batch)
         try:
+            self._wait_turn(batch)
             batch.refused.set_result(self._insert(batch.documents))
         except BaseException as error:
             batch.refused.set_exception(error)
         finally:
-            with self._mutex:
-                if self._waiting is None:
-                    self._under_way -= 1
-                else:
-                    self._begin()
+            self._give_turn(batch)
 
     def _wait_turn(self, batch: _Batch) -> None:
         while not batch.may_begin.wait(_LONG):
             # Nobody comes who would see how long the others are away.
             with self._mutex:
                 if batch is self._waiting and self._may_begin():
-                    self._under_way += 1
                     self._begin()
+
+    def _give_turn(self, batch: _Batch) -> None:
+        with self._mutex:
+            if batch is self._waiting:
+                # Waiting itself has failed.
+                self._waiting = None
+                return
+            self._under_way.remove(batch)
+            if self._waiting is not None:
+                self._begin()
 
 
 def _is_repeated(raised: BaseException, batch: _Batch, place: int) -> bool:

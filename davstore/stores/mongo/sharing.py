@@ -8,6 +8,7 @@ write is under way wait for one that they share.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -15,29 +16,43 @@ from typing import Any, Final
 
 from davstore.stores.mongo.operations import Plus, Touch
 
-#: So many seconds a write may go without an answer before the next one goes beside it: the
-#: connection may be dead, which is known after 5 or 15.
+#: A write that is away for longer than so many seconds holds nobody up any more: its connection
+#: may be dead, which is known after 5 or 15.
 _STUCK: Final = 0.5
+#: How often one that waits looks at that, in seconds.
+_LOOK: Final = 0.05
 
 #: A collection, and the _id of a document.
 _Key = tuple[str, object]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Turn:
     """A write that waits for the one before it; all that have joined get its result."""
 
     operation: Touch
     may_begin: threading.Event = field(default_factory=threading.Event)
     result: Future[bool] = field(default_factory=Future)
+    began: float = 0.0
 
 
 @dataclass(slots=True)
 class _Line:
-    """Of one document: how many writes are under way, and the turn that waits."""
+    """Of one document: the writes that are under way, and the one that waits. Used with the mutex
+    of the `SharedTouches`."""
 
-    under_way: int = 1
+    under_way: list[_Turn] = field(default_factory=list)
     waiting: _Turn | None = None
+
+    def go_on(self) -> None:
+        """The one that waits begins, and nobody joins it any more, unless another is under way."""
+        now = time.monotonic()
+        if self.waiting is None or any(now - turn.began <= _STUCK for turn in self.under_way):
+            return
+        turn, self.waiting = self.waiting, None
+        turn.began = now
+        self.under_way.append(turn)
+        turn.may_begin.set()
 
 
 class SharedTouches:
@@ -62,8 +77,8 @@ class SharedTouches:
             return self._carry_out(operation)
         if not is_mine:
             return turn.result.result()
-        self._wait_turn(key, turn)
         try:
+            self._wait_turn(key, turn)
             found = self._carry_out(turn.operation)
         except BaseException as error:
             turn.result.set_exception(error)
@@ -72,19 +87,15 @@ class SharedTouches:
             turn.result.set_result(found)
             return found
         finally:
-            self._give_turn(key)
+            self._give_turn(key, turn)
 
     def _take_turn(self, key: _Key, operation: Touch) -> tuple[_Turn | None, bool]:
         """The turn that does it, and whether the caller is to carry it out; None: it goes alone."""
-        line = self._lines.get(key)
-        if line is None:
-            self._lines[key] = _Line()
-            turn = _Turn(operation)
-            turn.may_begin.set()
-            return turn, True
+        line = self._lines.setdefault(key, _Line())
         waiting = line.waiting
         if waiting is None:
             line.waiting = turn = _Turn(operation)
+            line.go_on()
             return turn, True
         joint = _joint(waiting.operation, operation)
         if joint is None:
@@ -93,24 +104,20 @@ class SharedTouches:
         return waiting, False
 
     def _wait_turn(self, key: _Key, turn: _Turn) -> None:
-        if turn.may_begin.wait(_STUCK):
-            return
-        with self._mutex:
-            line = self._lines[key]
-            # Else its turn has come right now.
-            if line.waiting is turn:
-                line.waiting = None
-                line.under_way += 1
+        while not turn.may_begin.wait(_LOOK):
+            with self._mutex:
+                self._lines[key].go_on()
 
-    def _give_turn(self, key: _Key) -> None:
-        """To the one that waits, which nobody joins any more."""
+    def _give_turn(self, key: _Key, turn: _Turn) -> None:
+        """To the one that waits."""
         with self._mutex:
             line = self._lines[key]
-            if line.waiting is not None:
-                line.waiting.may_begin.set()
+            if line.waiting is turn:
+                # Waiting itself has failed.
                 line.waiting = None
-                return
-            line.under_way -= 1
+            else:
+                line.under_way.remove(turn)
+            line.go_on()
             if not line.under_way:
                 del self._lines[key]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -146,22 +147,47 @@ def test_writes_that_do_not_come_back_hold_up_the_others_for_a_moment_only(
     threads: Threads,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The connection that one is on may be half-open."""
-    monkeypatch.setattr(sharing, "_STUCK", 0.05)
+    """The connection that one is on may be half-open. Nobody pays for it again."""
+    monkeypatch.setattr(sharing, "_STUCK", 0.2)
     stuck = [threads.touch(growth(1))]
     writes.wait_for(1)
     stuck += [threads.touch(growth(10))]
     writes.wait_for(2)
-    other = threads.touch(growth(100))
-    writes.let_go(2)
-    assert other.result(_SECONDS)
+    began = time.monotonic()
+    for number in range(2, 50):
+        other = threads.touch(growth(100))
+        writes.let_go(number)
+        assert other.result(_SECONDS)
+    # A fifth of a second in all; for each of them it would be ten seconds.
+    assert time.monotonic() - began < 5
     assert not any(each.done() for each in stuck)
     following = threads.touch(growth(1000))
-    writes.let_go(0)
-    writes.let_go(1)
-    writes.let_go(3)
+    for number in (0, 1, 50):
+        writes.let_go(number)
     assert all(each.result(_SECONDS) for each in [*stuck, following])
-    assert [touch.put["bytes"].amount for touch in writes.done] == [1, 10, 100, 1000]
+    assert [touch.put["bytes"].amount for touch in writes.done] == [1, 10, *[100] * 48, 1000]
+    assert shared._lines == {}
+
+
+def test_who_is_interrupted_while_waiting_leaves_nobody_behind(
+    writes: Writes, shared: SharedTouches, threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = threads.touch(growth(1))
+    writes.wait_for(1)
+    may_fail = threading.Event()
+
+    def fail(_key: object, _turn: object) -> None:
+        assert may_fail.wait(_SECONDS)
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shared, "_wait_turn", fail)
+        waiting = [threads.touch(growth(10)) for _ in range(5)]
+        until(lambda: amount_waiting(shared, growth(0)) == 50)
+        may_fail.set()
+        assert [type(each.exception(_SECONDS)) for each in waiting] == [MemoryError] * 5
+    writes.let_go(0)
+    assert first.result(_SECONDS)
     assert shared._lines == {}
 
 
