@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,14 +40,6 @@ def large(cluster: Cluster) -> Iterator[Stream]:
     path.unlink()
 
 
-def _refuses(address: tuple[str, int]) -> bool:
-    try:
-        socket.create_connection(address, timeout=5).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 def _busy(cluster: Cluster) -> DavServer:
     """The node that has a request running."""
 
@@ -83,7 +74,7 @@ def test_a_download_of_1_gib_outlives_its_nodes_stop_and_no_other_request_fails(
                 _await_answers(load, 100)
                 asked = time.monotonic()
                 os.kill(node.pid, signal.SIGTERM)
-                wait_until(lambda: _refuses(node.address), 10, "the end of new connections")
+                node.await_refusal()
                 refused = time.monotonic() - asked
                 assert cluster.status(node) is None
                 _await_answers(load, 200)

@@ -169,6 +169,20 @@ class ServerProcess:
             return False
         return True
 
+    def await_refusal(self) -> None:
+        """Until no connection is accepted any more."""
+        wait_until(self._refuses, 10, "the end of accepting")
+
+    def _refuses(self) -> bool:
+        try:
+            # Asked anew before the kernel would: what comes in the moment of the end is dropped.
+            socket.create_connection(self.address, timeout=0.1).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def pids(self) -> list[int]:
         """The server itself and all its descendants."""
         return [self.pid, *descendants(self.pid)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,6 @@ from tests.components.load import Load
 from tests.components.processes import is_alive, wait_until
 
 SIZE = 1 << 30
-
-
-def _refuses(address: tuple[str, int]) -> bool:
-    try:
-        socket.create_connection(address, timeout=5).close()
-    except OSError:
-        return True
-    return False
 
 
 def _admin(server: DavServer) -> Client:
@@ -55,7 +46,7 @@ def test_a_download_of_1_gib_outlives_the_request_to_stop_and_the_node_says_that
                 first = next(blocks)
                 assert response.read(len(first)) == first
                 os.kill(server.pid, signal.SIGTERM)
-                wait_until(lambda: _refuses(server.address), 10, "the end of new connections")
+                server.await_refusal()
                 # While it runs, the node tells how it is.
                 assert admin("GET", "/readyz").status == 503
                 assert admin("GET", "/healthz").status == 200

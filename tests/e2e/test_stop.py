@@ -34,14 +34,6 @@ def server(tmp_path: Path) -> Iterator[DavServer]:
         yield running
 
 
-def _refuses(address: tuple[str, int]) -> bool:
-    try:
-        socket.create_connection(address, timeout=5).close()
-    except OSError:
-        return True
-    return False
-
-
 def _exit_status(server: DavServer) -> int:
     """Once it has ended. Not by stop(), whose signal could be the second one, which cuts."""
     assert server._process is not None
@@ -59,7 +51,7 @@ def test_a_download_that_runs_when_the_server_is_asked_to_stop_comes_to_its_end(
         with connection.getresponse() as response:
             first = response.read(100)
             os.kill(server.pid, signal.SIGTERM)
-            wait_until(lambda: _refuses(server.address), 10, "the end of new connections")
+            server.await_refusal()
             whole = first + response.read()
     assert whole == b"".join(stream.blocks())
     assert _exit_status(server) == 0
@@ -76,7 +68,7 @@ def test_an_upload_that_runs_when_the_server_is_asked_to_stop_is_acknowledged_an
         link.sendall(head.encode() + half)
         wait_until(lambda: litter(tmp_path / "root"), 10, "the upload's beginning")
         os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: _refuses(server.address), 10, "the end of new connections")
+        server.await_refusal()
         link.sendall(half)
         assert link.recv(65536).startswith(b"HTTP/1.1 201")
     assert _exit_status(server) == 0
@@ -164,7 +156,7 @@ def test_a_second_request_to_stop_ends_everything_at_once(
         link.sendall(b"GET /large.bin HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert link.recv(1000).startswith(b"HTTP/1.1 200")
         os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: _refuses(server.address), 10, "the end of new connections")
+        server.await_refusal()
         process = server._process
         assert process is not None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,20 +55,6 @@ class AppServer(ServerProcess):
     def await_event(self, *wanted: str, seconds: float = 20) -> None:
         """Until the application has told just these events, in this order."""
         wait_until(lambda: self.events() == list(wanted), seconds, f"{wanted}, {self.events()}")
-
-    def await_refusal(self) -> None:
-        """Until no connection is accepted any more."""
-        wait_until(self._refuses, 10, "the end of accepting")
-
-    def _refuses(self) -> bool:
-        try:
-            # Asked anew before the kernel would: what comes in the moment of the end is dropped.
-            socket.create_connection(self.address, timeout=0.1).close()
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False
-        return False
 
     def records(self, count: int) -> list[AccessRecord]:
         """The access records, once there are `count` of them."""

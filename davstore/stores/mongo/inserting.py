@@ -22,13 +22,12 @@ from pymongo.errors import (
 )
 
 from davstore.stores.mongo.operations import Document
+from davstore.stores.mongo.sharing import STUCK
 
 #: A command that is away for longer than so many seconds waits for other machines; the next
-#: one is sent beside it, up to so many at once. After so many seconds it holds nobody up any
-#: more: its connection may be dead, which is known after 5 or 15.
+#: one is sent beside it, up to so many at once, beside those that are stuck.
 _LONG: Final = 0.01
 _MOST: Final = 4
-_STUCK: Final = 0.5
 #: The server's code for a key that is there already.
 DUPLICATE_KEY: Final = 11000
 #: Its codes for a member that is not, or not any more, the one that writes.
@@ -93,7 +92,7 @@ class SharedInserts:
     def _may_begin(self) -> bool:
         """Whether the batch that waits need not wait for the commands that are under way."""
         now = time.monotonic()
-        away = [now - batch.began for batch in self._under_way if now - batch.began <= _STUCK]
+        away = [now - batch.began for batch in self._under_way if now - batch.began <= STUCK]
         return not away or (len(away) < _MOST and min(away) > _LONG)
 
     def _begin(self) -> None:

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from davstore.stores.mongo.operations import Plus, Touch
 
-#: A write that is away for longer than so many seconds holds nobody up any more: its connection
+#: A command that is away for longer than so many seconds holds nobody up any more: its connection
 #: may be dead, which is known after 5 or 15.
-_STUCK: Final = 0.5
+STUCK: Final = 0.5
 #: How often one that waits looks at that, in seconds.
 _LOOK: Final = 0.05
 
@@ -47,7 +47,7 @@ class _Line:
     def go_on(self) -> None:
         """The one that waits begins, and nobody joins it any more, unless another is under way."""
         now = time.monotonic()
-        if self.waiting is None or any(now - turn.began <= _STUCK for turn in self.under_way):
+        if self.waiting is None or any(now - turn.began <= STUCK for turn in self.under_way):
             return
         turn, self.waiting = self.waiting, None
         turn.began = now

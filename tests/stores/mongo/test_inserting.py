@@ -88,6 +88,17 @@ def _one_and_waiting(
     return first, others
 
 
+def _most_under_way(
+    commands: Commands, insert: Callable[[int], Future[bool]]
+) -> list[Future[bool]]:
+    """The inserts of 0 to 3, each in a command of its own, as many as there may be."""
+    running = []
+    for number in range(inserting._MOST):
+        running.append(insert(number))
+        commands.wait_for(number + 1)
+    return running
+
+
 @pytest.fixture
 def _nothing_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inserting, "_LONG", 3600.0)
@@ -216,11 +227,8 @@ def test_where_commands_take_long_a_few_go_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(inserting, "_LONG", 0.0)
-    monkeypatch.setattr(inserting, "_STUCK", 3600.0)
-    running = []
-    for number in range(inserting._MOST):
-        running.append(insert(number))
-        commands.wait_for(number + 1)
+    monkeypatch.setattr(inserting, "STUCK", 3600.0)
+    running = _most_under_way(commands, insert)
     waiting = [insert(number) for number in range(10, 15)]
     until(lambda: _waiting(shared) == 5)
     commands.let_go(2)
@@ -240,11 +248,8 @@ def test_commands_that_do_not_come_back_hold_up_the_others_for_a_moment_only(
 ) -> None:
     """All the connections that they are on may be half-open. Nobody pays for them again."""
     monkeypatch.setattr(inserting, "_LONG", 0.001)
-    monkeypatch.setattr(inserting, "_STUCK", 0.5)
-    stuck = []
-    for number in range(inserting._MOST):
-        stuck.append(insert(number))
-        commands.wait_for(number + 1)
+    monkeypatch.setattr(inserting, "STUCK", 0.5)
+    stuck = _most_under_way(commands, insert)
     began = time.monotonic()
     for number in range(inserting._MOST, 20):
         other = insert(number)

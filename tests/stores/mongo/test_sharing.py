@@ -78,7 +78,7 @@ class Threads:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing, "_STUCK", 3600.0)
+    monkeypatch.setattr(sharing, "STUCK", 3600.0)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_writes_that_do_not_come_back_hold_up_the_others_for_a_moment_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The connection that one is on may be half-open. Nobody pays for it again."""
-    monkeypatch.setattr(sharing, "_STUCK", 0.2)
+    monkeypatch.setattr(sharing, "STUCK", 0.2)
     stuck = [threads.touch(growth(1))]
     writes.wait_for(1)
     stuck += [threads.touch(growth(10))]
